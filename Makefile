@@ -1,0 +1,139 @@
+# Ambar. The two commands: `make demo` and `make test`. The daily ones: see `make help`.
+
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+VERSION := $(shell cat VERSION)
+GIT_REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+# ---- what is built ---------------------------------------------------------------------------------------------
+
+# In this order a folder includes only itself and later ones; mesh only base. tests/check_includes.py enforces it.
+LAYERS   := kube xds telemetry http tls net mesh base
+PROGRAMS := ztunnel ambard ambar-cni
+ztunnel_FOLDER   := ztunnel
+ambard_FOLDER    := ambard
+ambar-cni_FOLDER := cni
+
+PACKAGES := openssl libnghttp2 libprotobuf-c jansson libxxhash libfyaml libcap-ng libseccomp zlib
+
+# ---- how ---------------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
+            -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
+# Generated protobuf code is not ours to warn about.
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrivial-auto-var-init=zero
+ifneq ($(filter -fsanitize%,$(SANITIZE)),)
+OPTIMISE  := -O1 -fno-omit-frame-pointer
+else
+OPTIMISE  := -O2
+HARDENING += -D_FORTIFY_SOURCE=2
+endif
+ifeq ($(shell uname -m),x86_64)
+HARDENING += -fcf-protection=full
+endif
+# gcc 11 and older lack this switch; clang 14 wants an extra flag for it.
+ifneq ($(findstring clang,$(CC)),)
+HARDENING := $(filter-out -ftrivial-auto-var-init=zero,$(HARDENING))
+endif
+
+CPPFLAGS_ALL := -Isrc -I$(BUILD)/generated -D_GNU_SOURCE \
+                $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) $(CPPFLAGS)
+CFLAGS_ALL   := -std=gnu17 -g $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE) $(CFLAGS)
+LDFLAGS_ALL  := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SANITIZE) $(LDFLAGS)
+LIBRARIES    := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
+
+PROTOS          := $(wildcard proto/*.proto)
+GENERATED_C     := $(PROTOS:proto/%.proto=$(BUILD)/generated/proto/%.pb-c.c)
+GENERATED_H     := $(GENERATED_C:.c=.h)
+GENERATED_O     := $(GENERATED_C:.c=.o)
+
+sources_of = $(sort $(wildcard src/$(1)/*.c))
+objects_of = $(patsubst %.c,$(BUILD)/%.o,$(call sources_of,$(1)))
+
+LAYER_LIBRARIES := $(LAYERS:%=$(BUILD)/lib/lib%.a)
+PROGRAM_BINARIES := $(PROGRAMS:%=$(BUILD)/bin/%)
+
+.PHONY: all
+all: $(PROGRAM_BINARIES)
+
+$(BUILD)/generated/proto/%.pb-c.c $(BUILD)/generated/proto/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	@echo "  PROTOC  $<"
+	@protoc-c --c_out=$(BUILD)/generated/proto -Iproto $<
+
+$(GENERATED_O): %.o: %.c $(GENERATED_H)
+	@echo "  CC      $<"
+	@$(CC) -I$(BUILD)/generated -I$(BUILD)/generated/proto $(shell pkg-config --cflags libprotobuf-c 2>/dev/null) \
+		-std=gnu17 -g $(OPTIMISE) $(HARDENING) $(SANITIZE) -c $< -o $@
+
+$(BUILD)/src/%.o: src/%.c | $(GENERATED_H)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -DAMBAR_VERSION='"$(VERSION)"' -DAMBAR_GIT_REVISION='"$(GIT_REVISION)"' \
+		-MMD -MP -c $< -o $@
+
+define layer_rule
+$(BUILD)/lib/lib$(1).a: $(call objects_of,$(1)) $(if $(filter xds,$(1)),$(GENERATED_O))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach layer,$(LAYERS),$(eval $(call layer_rule,$(layer))))
+
+define program_rule
+$(BUILD)/bin/$(1): $(call objects_of,$($(1)_FOLDER)) $(LAYER_LIBRARIES)
+	@mkdir -p $$(@D)
+	@echo "  LINK    $$@"
+	@$(CC) $(LDFLAGS_ALL) -o $$@ $(call objects_of,$($(1)_FOLDER)) -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES)
+endef
+$(foreach program,$(PROGRAMS),$(eval $(call program_rule,$(program))))
+
+# ---- unit tests: tests/unit/<folder>/test_<thing>.c, one cmocka program each --------------------------------------
+# A test of a program's folder (ztunnel, ambard, cni) links that folder's objects without its main.c.
+
+UNIT_SOURCES  := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_BINARIES := $(UNIT_SOURCES:tests/unit/%.c=$(BUILD)/tests/unit/%)
+program_objects_without_main = $(filter-out %/main.o,$(call objects_of,$(1)))
+
+$(BUILD)/tests/unit/%.o: tests/unit/%.c | $(GENERATED_H)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -Wno-missing-prototypes -MMD -MP -c $< -o $@
+
+define unit_rule
+$(BUILD)/tests/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $(if $(filter $(1),$(LAYERS)),,$(call program_objects_without_main,$(1))) $(LAYER_LIBRARIES)
+	@echo "  LINK    $$@"
+	@$(CC) $(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES) -lcmocka
+endef
+$(foreach folder,$(sort $(patsubst tests/unit/%/,%,$(dir $(UNIT_SOURCES)))),$(eval $(call unit_rule,$(folder))))
+
+.PHONY: unit-binaries unit
+unit-binaries: $(UNIT_BINARIES)
+unit: $(UNIT_BINARIES)
+	@tests/run_unit.sh $(UNIT_BINARIES)
+
+# ---- fuzz targets: tests/fuzz/<folder>/fuzz_<thing>.c, clang's libFuzzer; corpus beside it in corpus/fuzz_<thing>/ ----
+
+T ?= 60
+FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/*/fuzz_*.c))
+FUZZ_BUILD    := build-fuzz
+.PHONY: fuzz fuzz-binaries
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' fuzz-binaries
+	@tests/run_fuzz.sh $(FUZZ_BUILD) $(T)
+
+define fuzz_rule
+$(BUILD)/tests/fuzz/$(1): tests/fuzz/$(1).c $(if $(filter $(firstword $(subst /, ,$(1))),$(LAYERS)),,$(call program_objects_without_main,$(firstword $(subst /, ,$(1))))) $(LAYER_LIBRARIES)
+	@mkdir -p $$(@D)
+	@echo "  FUZZ    $$@"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -Wno-missing-prototypes -fsanitize=fuzzer $(LDFLAGS_ALL) -o $$@ $$< $$(filter %.o,$$^) -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES)
+endef
+$(foreach target,$(FUZZ_SOURCES:tests/fuzz/%.c=%),$(eval $(call fuzz_rule,$(target))))
+fuzz-binaries: $(FUZZ_SOURCES:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,85 @@
+/* The event loop: level-triggered epoll, timers, work posted by other threads, and work put off to the end of the turn.
+ *
+ * One loop belongs to one thread; only loop_post and loop_stop may be called from others. Nothing is allocated per event.
+ * A turn is: wait; posted work; expired timers; ready descriptors; deferred work (repeated until none is left); the
+ * turn hook. A callback may remove any watch, timer or deferred work of its loop, its own included, and may free the
+ * object around it: events already fetched for a removed watch are not delivered. */
+#ifndef AMBAR_NET_LOOP_H
+#define AMBAR_NET_LOOP_H
+
+#include "base/list.h"
+#include "base/result.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+
+/* Readiness of one descriptor. Embed it; zero it; then loop_watch. */
+struct io_watch {
+    void (*on_ready)(struct io_watch *watch, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP */
+    int descriptor;
+    uint32_t events; /* the current interest; 0 keeps the registration and delivers nothing but errors */
+    uint32_t slot;   /* the loop's own */
+    struct loop *loop; /* NULL when not watched */
+};
+
+/* A timer, in the loop's heap while armed. Embed it; zero it; set on_expire. */
+struct timer {
+    void (*on_expire)(struct timer *timer);
+    uint64_t due_ns; /* clock_monotonic_ns */
+    size_t heap_index; /* the loop's own; 1-based, 0 when not armed */
+    struct loop *loop;
+};
+
+/* Work put off to the end of this turn (one flush per tunnel per turn). Embed it; list_initialise link; set run. */
+struct deferred {
+    void (*run)(struct deferred *deferred);
+    struct list link;
+};
+
+/* Work from another thread. Embed it in an object that stays alive until `run` was called on the loop's thread. */
+struct posted {
+    void (*run)(struct posted *posted);
+    struct posted *next; /* the loop's own */
+};
+
+struct loop *loop_new(void);
+/* All watches must have been removed; armed timers and deferred work are forgotten. */
+void loop_free(struct loop *loop);
+
+/* Runs until loop_stop. */
+void loop_run(struct loop *loop);
+/* One turn that waits at most `timeout_ms` (-1: until something happens). For tests. */
+void loop_run_once(struct loop *loop, int timeout_ms);
+/* Ends loop_run after the current turn. Any thread. */
+void loop_stop(struct loop *loop);
+
+/* The time at the start of this turn: cheap, the same for all callbacks of the turn. */
+uint64_t loop_now_ns(const struct loop *loop);
+
+struct result loop_watch(struct loop *loop, struct io_watch *watch, int descriptor, uint32_t events);
+/* Changes the interest; cheap when it is the same. */
+void loop_watch_for(struct io_watch *watch, uint32_t events);
+/* Idempotent. Does not close the descriptor. Must precede close. */
+void loop_unwatch(struct io_watch *watch);
+
+/* (Re)arms. A time in the past expires in the next turn. */
+void timer_arm_at(struct loop *loop, struct timer *timer, uint64_t due_ns);
+void timer_arm_after_ms(struct loop *loop, struct timer *timer, uint64_t delay_ms);
+void timer_disarm(struct timer *timer); /* idempotent */
+static inline bool timer_is_armed(const struct timer *timer) { return timer->heap_index != 0; }
+
+/* Idempotent within a turn. */
+void loop_defer(struct loop *loop, struct deferred *deferred);
+void deferred_cancel(struct deferred *deferred);
+
+/* Any thread. Wakes the loop through an eventfd only when its queue was empty: no futex, no lock. */
+void loop_post(struct loop *loop, struct posted *posted);
+
+/* Called at the end of each turn, and around the wait: (loop, context, is_before_wait). For QSBR and statistics. */
+enum loop_phase { LOOP_TURN_ENDS, LOOP_WAIT_BEGINS, LOOP_WAIT_ENDS };
+void loop_set_hook(struct loop *loop, void (*hook)(enum loop_phase phase, void *context), void *context);
+
+#endif

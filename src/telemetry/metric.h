@@ -1,0 +1,67 @@
+/* Metrics: families declared once in a table, series counted in per-thread shards, merged when scraped.
+ *
+ * A handle (struct metric_series) is resolved once, e.g. per connection, in the shard of its thread; counting is then a plain
+ * store to memory that no other thread writes. The number of series of a family in a shard is capped; label sets over the
+ * cap share one series whose labels are all "other". Families print in table order (ztunnel-management §8). */
+#ifndef AMBAR_TELEMETRY_METRIC_H
+#define AMBAR_TELEMETRY_METRIC_H
+
+#include "base/writer.h"
+
+#include <stdatomic.h>
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+#define METRIC_LABELS_MAXIMUM 32
+
+struct metric_family {
+    const char *name; /* with prefix, without `_total` */
+    enum metric_type type;
+    const char *help; /* printed with a final period */
+    const char *unit; /* NULL: none */
+    const char *const *labels; /* NULL-terminated; NULL: none */
+    const double *buckets;     /* METRIC_HISTOGRAM: ascending, ended by a negative value; +Inf is implied */
+    size_t series_cap;         /* 0: the default of 10,000 */
+};
+
+struct metric_registry;
+struct metric_shard;
+
+/* One label set of one family in one shard. Written by the shard's thread only. */
+struct metric_series {
+    _Atomic uint64_t value; /* counters: the count; gauges: a two's complement number */
+    /* the rest belongs to metric.c */
+};
+
+struct metric_registry *metric_registry_new(const struct metric_family *families, size_t count);
+void metric_registry_free(struct metric_registry *registry);
+
+/* A shard for the calling thread; lives as long as the registry. */
+struct metric_shard *metric_shard_new(struct metric_registry *registry);
+
+/* The series of `family` (index in the table) with these label values (as many as the family has; NULL or "" are printed as
+ * "unknown"). Each get counts as a use; give it back with metric_series_put, so that unused series can expire. */
+struct metric_series *metric_series_get(struct metric_shard *shard, size_t family, const char *const *label_values);
+void metric_series_put(struct metric_series *series);
+
+static inline void metric_add(struct metric_series *series, uint64_t amount)
+{
+    uint64_t value = atomic_load_explicit(&series->value, memory_order_relaxed);
+    atomic_store_explicit(&series->value, value + amount, memory_order_relaxed);
+}
+static inline void metric_set(struct metric_series *series, int64_t value)
+{
+    atomic_store_explicit(&series->value, (uint64_t)value, memory_order_relaxed);
+}
+void metric_observe(struct metric_series *series, double value); /* histograms */
+
+/* For a family without labels: count in the shard directly. */
+void metric_count(struct metric_shard *shard, size_t family, uint64_t amount);
+
+/* The sum over all shards; for tests and admin pages. */
+uint64_t metric_total(struct metric_registry *registry, size_t family);
+
+/* OpenMetrics text, ended by "# EOF". Any thread; sees each value whole. */
+void metric_registry_render(struct metric_registry *registry, struct writer *out);
+
+#endif

@@ -1,0 +1,93 @@
+/* The record layer: plaintext slots in, ciphertext out of the socket, and back. One small interface with engines behind it
+ * (design §4.6): libssl always (reference and oracle), our own TLS 1.3 records later.
+ *
+ * A record layer exists after the handshake and owns the protected direction keys, not the socket. It never blocks. Memory for records
+ * in flight comes from the worker's buffer_pool and is given back as soon as it is sent or delivered: an idle layer holds none.
+ * Everything is called on the thread of its worker.
+ *
+ * Sending: record_reserve lends slots of plaintext memory in order; record_commit seals the first committed bytes of them;
+ * record_flush writes what is sealed with as few system calls as the socket takes. Receiving: record_receive reads once
+ * and lends runs of opened plaintext, valid until the next call on the same worker's pool. */
+#ifndef AMBAR_TLS_RECORD_LAYER_H
+#define AMBAR_TLS_RECORD_LAYER_H
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+#include <sys/uio.h>
+
+#define RECORD_PLAINTEXT_MAXIMUM 16384 /* RFC 8446 §5.1 */
+
+struct record_layer;
+struct buffer_pool;
+
+enum record_status {
+    RECORD_OK,        /* done; for receive: at least one run was delivered */
+    RECORD_AGAIN,     /* the socket would block */
+    RECORD_CLOSED,    /* the peer sent close_notify: an orderly end of its direction */
+    RECORD_TRUNCATED, /* end of file without close_notify, or a reset: never a clean end */
+    RECORD_FAILED,    /* a bad record or another TLS error; record_failure says which; the connection is dead */
+};
+
+/* What one engine provides. One const table per engine; tests run every case over each. */
+struct record_engine {
+    const char *name; /* "openssl", "native" */
+    void (*free)(struct record_layer *layer);
+    /* Up to `count` slots, each of at least 1 and at most RECORD_PLAINTEXT_MAXIMUM bytes, into `slots`; returns how many.
+     * 0 when the bound on unsent bytes is reached: flush, and come back when the socket is writable. */
+    int (*reserve)(struct record_layer *layer, struct iovec *slots, int count);
+    /* Seals the first `length` bytes of slot number `index` of the last reserve; slots are committed in order, each at most
+     * once; those left out are returned. A slot of length 0 is skipped. */
+    void (*commit)(struct record_layer *layer, int index, size_t length);
+    enum record_status (*flush)(struct record_layer *layer);
+    size_t (*unsent_bytes)(const struct record_layer *layer);
+    /* Reads at most `budget` bytes of ciphertext and lends up to `capacity` runs of plaintext (application data only; the
+     * layer handles every other record itself). The runs stay valid until the next receive on this layer's pool. */
+    enum record_status (*receive)(struct record_layer *layer, size_t budget, struct bytes *runs, int capacity, int *count);
+    /* True when opened or buffered input is left although the socket may have nothing to read: call receive again. */
+    bool (*has_buffered_input)(const struct record_layer *layer);
+    /* Queues close_notify; flush sends it. Nothing may be committed afterwards. */
+    void (*close)(struct record_layer *layer);
+    /* Asks for a KeyUpdate of our sending direction, and of the peer's when `request_peer`. */
+    struct result (*key_update)(struct record_layer *layer, bool request_peer);
+    /* The state needed to go on in another process, and back; RESULT_UNSUPPORTED where an engine cannot. */
+    struct result (*export_state)(struct record_layer *layer, struct bytes *state);
+    /* The sentence behind RECORD_FAILED or RECORD_TRUNCATED; borrowed. */
+    const char *(*failure)(const struct record_layer *layer);
+};
+
+struct record_layer {
+    const struct record_engine *engine;
+    struct buffer_pool *pool; /* the worker's */
+    int descriptor;           /* borrowed: the owner of the connection closes it */
+};
+
+static inline int record_reserve(struct record_layer *layer, struct iovec *slots, int count)
+{
+    return layer->engine->reserve(layer, slots, count);
+}
+static inline void record_commit(struct record_layer *layer, int index, size_t length)
+{
+    layer->engine->commit(layer, index, length);
+}
+static inline enum record_status record_flush(struct record_layer *layer) { return layer->engine->flush(layer); }
+static inline size_t record_unsent_bytes(const struct record_layer *layer) { return layer->engine->unsent_bytes(layer); }
+static inline enum record_status record_receive(struct record_layer *layer, size_t budget, struct bytes *runs,
+    int capacity, int *count)
+{
+    return layer->engine->receive(layer, budget, runs, capacity, count);
+}
+static inline bool record_has_buffered_input(const struct record_layer *layer)
+{
+    return layer->engine->has_buffered_input(layer);
+}
+static inline void record_close(struct record_layer *layer) { layer->engine->close(layer); }
+static inline const char *record_failure(const struct record_layer *layer) { return layer->engine->failure(layer); }
+static inline void record_free(struct record_layer *layer)
+{
+    if (layer != NULL) {
+        layer->engine->free(layer);
+    }
+}
+
+#endif
