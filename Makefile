@@ -58,8 +58,9 @@ objects_of = $(patsubst %.c,$(BUILD)/%.o,$(call sources_of,$(1)))
 LAYER_LIBRARIES := $(LAYERS:%=$(BUILD)/lib/lib%.a)
 PROGRAM_BINARIES := $(PROGRAMS:%=$(BUILD)/bin/%)
 
-.PHONY: all
+.PHONY: all libs
 all: $(PROGRAM_BINARIES)
+libs: $(LAYER_LIBRARIES)
 
 $(BUILD)/generated/proto/%.pb-c.c $(BUILD)/generated/proto/%.pb-c.h: proto/%.proto
 	@mkdir -p $(@D)
