@@ -1,8 +1,8 @@
 /* The event loop: level-triggered epoll, timers, work posted by other threads, and work put off to the end of the turn.
  *
  * One loop belongs to one thread; only loop_post and loop_stop may be called from others. Nothing is allocated per event.
- * A turn is: wait; posted work; expired timers; ready descriptors; deferred work (repeated until none is left); the
- * turn hook. A callback may remove any watch, timer or deferred work of its loop, its own included, and may free the
+ * A turn is: wait; posted work; expired timers; ready descriptors; one piece of bulk work; deferred work (repeated until none
+ * is left); the turn hook. A callback may remove any watch, timer or deferred work of its loop, its own included, and may free the
  * object around it: events already fetched for a removed watch are not delivered. */
 #ifndef AMBAR_NET_LOOP_H
 #define AMBAR_NET_LOOP_H
@@ -20,15 +20,15 @@ struct loop;
 struct io_watch {
     void (*on_ready)(struct io_watch *watch, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP */
     int descriptor;
-    uint32_t events; /* the current interest; 0 keeps the registration and delivers nothing but errors */
-    uint32_t slot;   /* the loop's own */
+    uint32_t events;   /* the current interest; 0 keeps the registration and delivers nothing but errors */
+    uint32_t slot;     /* the loop's own */
     struct loop *loop; /* NULL when not watched */
 };
 
 /* A timer, in the loop's heap while armed. Embed it; zero it; set on_expire. */
 struct timer {
     void (*on_expire)(struct timer *timer);
-    uint64_t due_ns; /* clock_monotonic_ns */
+    uint64_t due_ns;   /* clock_monotonic_ns */
     size_t heap_index; /* the loop's own; 1-based, 0 when not armed */
     struct loop *loop;
 };
@@ -69,11 +69,17 @@ void loop_unwatch(struct io_watch *watch);
 void timer_arm_at(struct loop *loop, struct timer *timer, uint64_t due_ns);
 void timer_arm_after_ms(struct loop *loop, struct timer *timer, uint64_t delay_ms);
 void timer_disarm(struct timer *timer); /* idempotent */
-static inline bool timer_is_armed(const struct timer *timer) { return timer->heap_index != 0; }
+static inline bool timer_is_armed(const struct timer *timer)
+{
+    return timer->heap_index != 0;
+}
 
 /* Idempotent within a turn. */
 void loop_defer(struct loop *loop, struct deferred *deferred);
 void deferred_cancel(struct deferred *deferred);
+/* Queues bulk work, of which one piece is run a turn, so that interactive events never wait for more than one bulk read
+ * (design §5). While any is queued the loop polls without sleeping. Idempotent while queued; deferred_cancel takes it back. */
+void loop_defer_bulk(struct loop *loop, struct deferred *deferred);
 
 /* Any thread. Wakes the loop through an eventfd only when its queue was empty: no futex, no lock. */
 void loop_post(struct loop *loop, struct posted *posted);
