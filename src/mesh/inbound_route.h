@@ -1,0 +1,40 @@
+/* Where an inbound connection goes (ztunnel-dataplane §10 steps 2, 4, 5; §12 step 1) and what it is called. Pure. */
+#ifndef AMBAR_MESH_INBOUND_ROUTE_H
+#define AMBAR_MESH_INBOUND_ROUTE_H
+
+#include "mesh/outbound_route.h"
+
+struct inbound_request {
+    const struct workload *local;     /* the workload that owns the listener */
+    struct ip_address destination_ip; /* of the accepted socket */
+    struct bytes authority;           /* the :authority of the CONNECT */
+    struct bytes forwarded_host;      /* of the Forwarded header; empty when absent */
+    const struct illegal_ports *illegal_ports;
+};
+
+struct inbound_route {
+    int status;                     /* 200, or the HTTP status to refuse with */
+    struct result error;            /* the sentence, unless 200 */
+    struct socket_address upstream; /* the application; also the destination that policies see */
+    const struct service *service;  /* the service the traffic is for, a guess; NULL: unknown */
+    uint16_t requested_port;        /* as the authority had it, before any mapping */
+    bool uses_application_tunnel;   /* the port is the workload's application tunnel's */
+    bool wants_proxy_protocol;      /* and its protocol is PROXY */
+};
+
+void mesh_route_inbound(
+    const struct mesh_version *version, const struct inbound_request *request, struct inbound_route *route);
+
+/* Plaintext: false when the destination is a port of our own. */
+bool mesh_route_inbound_plaintext(const struct socket_address *destination, const struct illegal_ports *illegal);
+
+/* The service whose hostname was forwarded, else the first whose target (or this endpoint's mapping) is `port`. */
+const struct service *mesh_guess_service(
+    const struct mesh_version *version, const struct workload *local, struct bytes forwarded_host, uint16_t port);
+
+/* The peer's workload: by address on our network, unless `forwarded_network` (the x-forwarded-network header, empty
+ * when absent) says that the peer is behind a gateway of another one. */
+const struct workload *mesh_source_workload(
+    const struct mesh_version *version, const struct ip_address *peer, struct bytes forwarded_network);
+
+#endif
