@@ -28,7 +28,7 @@ void buffer_pool_give(struct buffer_pool *pool, void *block);
 /* Bytes in blocks lent out now, and held in stock. */
 size_t buffer_pool_lent_bytes(const struct buffer_pool *pool);
 size_t buffer_pool_stock_bytes(const struct buffer_pool *pool);
-/* Returns the stock to the system (end of a peak, memory pressure). */
+/* Returns the stock and the shared buffers' pages to the system (end of a peak, memory pressure); their contents are lost. */
 void buffer_pool_trim(struct buffer_pool *pool);
 /* Returns the blocks that stayed in the stock ever since the last call. To be called once every few seconds. */
 void buffer_pool_release_unused(struct buffer_pool *pool);

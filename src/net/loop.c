@@ -1,0 +1,424 @@
+#include "net/loop.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define EVENTS_A_TURN 256
+#define ALWAYS_DELIVERED ((uint32_t)(EPOLLERR | EPOLLHUP))
+#define WAKE_UP_TOKEN UINT64_MAX
+#define NO_SLOT UINT32_MAX
+
+/* What the kernel's event points to: never the watch itself, which may be gone when the event is looked at. */
+struct watch_slot {
+    struct io_watch *watch; /* NULL when free */
+    uint32_t generation;    /* differs from the event's when the slot has been given to another watch */
+    uint32_t registered;    /* the interest the kernel knows */
+    uint32_t next;          /* next free slot, or next slot whose interest has changed */
+    bool is_changed;
+};
+
+struct loop {
+    int epoll;
+    int wake_up;
+    uint64_t now_ns;
+
+    struct watch_slot *slots;
+    uint32_t slot_count;
+    uint32_t first_free;
+    uint32_t first_changed;
+
+    struct timer **heap; /* 1-based: the children of i are 2i and 2i + 1 */
+    size_t timer_count;
+    size_t heap_capacity;
+
+    struct list deferred;
+    struct list bulk;
+    _Atomic(struct posted *) posted; /* newest first */
+    atomic_bool is_stopping;
+
+    void (*hook)(enum loop_phase phase, void *context);
+    void *hook_context;
+    struct epoll_event events[EVENTS_A_TURN];
+};
+
+static void no_hook(enum loop_phase phase, void *context)
+{
+    (void)phase;
+    (void)context;
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *loop = NEW(struct loop);
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    loop->wake_up = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    /* Edge-triggered, so that the counter need never be read: each write is one event. */
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u64 = WAKE_UP_TOKEN };
+    if (loop->epoll < 0 || loop->wake_up < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake_up, &event) != 0) {
+        /* Only at start-up, and only without descriptors or memory: the same policy as for memory. */
+        static const char message[] = "cannot make an event loop: out of descriptors or memory\n";
+        (void)!write(STDERR_FILENO, message, sizeof message - 1);
+        abort();
+    }
+    loop->now_ns = clock_monotonic_ns();
+    loop->first_free = loop->first_changed = NO_SLOT;
+    list_initialise(&loop->deferred);
+    list_initialise(&loop->bulk);
+    loop->hook = no_hook;
+    return loop;
+}
+
+static void forget_deferred(struct list *list)
+{
+    while (list_take_first(list) != NULL) {
+    }
+}
+
+void loop_free(struct loop *loop)
+{
+    if (loop == NULL) {
+        return;
+    }
+    for (size_t i = 1; i <= loop->timer_count; i++) {
+        loop->heap[i]->heap_index = 0;
+    }
+    forget_deferred(&loop->deferred);
+    forget_deferred(&loop->bulk);
+    (void)close(loop->wake_up);
+    (void)close(loop->epoll);
+    memory_free(loop->heap);
+    memory_free(loop->slots);
+    memory_free(loop);
+}
+
+uint64_t loop_now_ns(const struct loop *loop)
+{
+    return loop->now_ns;
+}
+
+void loop_set_hook(struct loop *loop, void (*hook)(enum loop_phase phase, void *context), void *context)
+{
+    loop->hook = hook != NULL ? hook : no_hook;
+    loop->hook_context = context;
+}
+
+static uint32_t take_slot(struct loop *loop)
+{
+    if (loop->first_free == NO_SLOT) {
+        uint32_t old_count = loop->slot_count;
+        loop->slot_count = old_count == 0 ? 64 : old_count * 2;
+        loop->slots = memory_resize(loop->slots, loop->slot_count, sizeof *loop->slots);
+        for (uint32_t i = loop->slot_count; i-- > old_count;) {
+            loop->slots[i] = (struct watch_slot){ .next = loop->first_free };
+            loop->first_free = i;
+        }
+    }
+    uint32_t slot = loop->first_free;
+    loop->first_free = loop->slots[slot].next;
+    return slot;
+}
+
+/* A slot on the list of changed interests is freed when that list is worked off. */
+static void give_slot(struct loop *loop, uint32_t slot)
+{
+    loop->slots[slot].watch = NULL;
+    loop->slots[slot].generation++;
+    if (!loop->slots[slot].is_changed) {
+        loop->slots[slot].next = loop->first_free;
+        loop->first_free = slot;
+    }
+}
+
+static uint64_t slot_token(const struct loop *loop, uint32_t slot)
+{
+    return (uint64_t)loop->slots[slot].generation << 32 | slot;
+}
+
+struct result loop_watch(struct loop *loop, struct io_watch *watch, int descriptor, uint32_t events)
+{
+    uint32_t slot = take_slot(loop);
+    struct epoll_event event = { .events = events, .data.u64 = slot_token(loop, slot) };
+    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, descriptor, &event) != 0) {
+        int error = errno;
+        give_slot(loop, slot);
+        return result_system(error, "descriptor %d cannot be watched", descriptor);
+    }
+    loop->slots[slot].watch = watch;
+    loop->slots[slot].registered = events;
+    watch->descriptor = descriptor;
+    watch->events = events;
+    watch->slot = slot;
+    watch->loop = loop;
+    return result_ok();
+}
+
+/* The kernel hears of it before the next wait, and not at all when the interest has changed back by then. */
+void loop_watch_for(struct io_watch *watch, uint32_t events)
+{
+    struct loop *loop = watch->loop;
+    if (loop == NULL || watch->events == events) {
+        return;
+    }
+    watch->events = events;
+    struct watch_slot *slot = &loop->slots[watch->slot];
+    if (!slot->is_changed) {
+        slot->is_changed = true;
+        slot->next = loop->first_changed;
+        loop->first_changed = watch->slot;
+    }
+}
+
+static void tell_changed_interests(struct loop *loop)
+{
+    while (loop->first_changed != NO_SLOT) {
+        uint32_t index = loop->first_changed;
+        struct watch_slot *slot = &loop->slots[index];
+        loop->first_changed = slot->next;
+        slot->is_changed = false;
+        if (slot->watch == NULL) {
+            slot->next = loop->first_free;
+            loop->first_free = index;
+            continue;
+        }
+        if (slot->registered != slot->watch->events) {
+            struct epoll_event event = { .events = slot->watch->events, .data.u64 = slot_token(loop, index) };
+            /* Cannot fail for a registered descriptor; one closed too early has no events to lose. */
+            (void)epoll_ctl(loop->epoll, EPOLL_CTL_MOD, slot->watch->descriptor, &event);
+            slot->registered = slot->watch->events;
+        }
+    }
+}
+
+void loop_unwatch(struct io_watch *watch)
+{
+    struct loop *loop = watch->loop;
+    if (loop == NULL) {
+        return;
+    }
+    (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+    give_slot(loop, watch->slot);
+    watch->loop = NULL;
+}
+
+static void place_timer(struct loop *loop, size_t index, struct timer *timer)
+{
+    loop->heap[index] = timer;
+    timer->heap_index = index;
+}
+
+static void move_timer_up(struct loop *loop, size_t index, struct timer *timer)
+{
+    while (index > 1 && loop->heap[index / 2]->due_ns > timer->due_ns) {
+        place_timer(loop, index, loop->heap[index / 2]);
+        index /= 2;
+    }
+    place_timer(loop, index, timer);
+}
+
+static void move_timer_down(struct loop *loop, size_t index, struct timer *timer)
+{
+    for (size_t child; (child = index * 2) <= loop->timer_count; index = child) {
+        if (child < loop->timer_count && loop->heap[child + 1]->due_ns < loop->heap[child]->due_ns) {
+            child++;
+        }
+        if (loop->heap[child]->due_ns >= timer->due_ns) {
+            break;
+        }
+        place_timer(loop, index, loop->heap[child]);
+    }
+    place_timer(loop, index, timer);
+}
+
+void timer_disarm(struct timer *timer)
+{
+    if (timer->heap_index == 0) {
+        return;
+    }
+    struct loop *loop = timer->loop;
+    size_t index = timer->heap_index;
+    timer->heap_index = 0;
+    struct timer *last = loop->heap[loop->timer_count--];
+    if (last == timer) {
+        return;
+    }
+    if (index > 1 && loop->heap[index / 2]->due_ns > last->due_ns) {
+        move_timer_up(loop, index, last);
+    } else {
+        move_timer_down(loop, index, last);
+    }
+}
+
+void timer_arm_at(struct loop *loop, struct timer *timer, uint64_t due_ns)
+{
+    timer_disarm(timer);
+    if (loop->timer_count + 1 >= loop->heap_capacity) {
+        loop->heap_capacity = loop->heap_capacity == 0 ? 64 : loop->heap_capacity * 2;
+        loop->heap = memory_resize(loop->heap, loop->heap_capacity, sizeof(struct timer *));
+    }
+    timer->loop = loop;
+    /* Never due in this turn, so that a timer that arms itself in the past cannot hold the turn for ever. */
+    timer->due_ns = due_ns > loop->now_ns ? due_ns : loop->now_ns + 1;
+    move_timer_up(loop, ++loop->timer_count, timer);
+}
+
+void timer_arm_after_ms(struct loop *loop, struct timer *timer, uint64_t delay_ms)
+{
+    timer_arm_at(loop, timer, loop->now_ns + delay_ms * NANOSECONDS_PER_MILLISECOND);
+}
+
+static void run_expired_timers(struct loop *loop)
+{
+    while (loop->timer_count > 0 && loop->heap[1]->due_ns <= loop->now_ns) {
+        struct timer *timer = loop->heap[1];
+        timer_disarm(timer);
+        timer->on_expire(timer);
+    }
+}
+
+static void queue_deferred(struct list *queue, struct deferred *deferred)
+{
+    if (list_is_empty(&deferred->link)) {
+        list_append(queue, &deferred->link);
+    }
+}
+
+void loop_defer(struct loop *loop, struct deferred *deferred)
+{
+    queue_deferred(&loop->deferred, deferred);
+}
+
+void loop_defer_bulk(struct loop *loop, struct deferred *deferred)
+{
+    queue_deferred(&loop->bulk, deferred);
+}
+
+void deferred_cancel(struct deferred *deferred)
+{
+    list_remove(&deferred->link);
+}
+
+static bool run_first_deferred(struct list *queue)
+{
+    struct list *first = list_take_first(queue);
+    if (first == NULL) {
+        return false;
+    }
+    struct deferred *deferred = LIST_ENTRY(first, struct deferred, link);
+    deferred->run(deferred);
+    return true;
+}
+
+static void wake_up(struct loop *loop)
+{
+    uint64_t one = 1;
+    (void)!write(loop->wake_up, &one, sizeof one);
+}
+
+void loop_post(struct loop *loop, struct posted *posted)
+{
+    struct posted *newest = atomic_load_explicit(&loop->posted, memory_order_relaxed);
+    do {
+        posted->next = newest;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &loop->posted, &newest, posted, memory_order_release, memory_order_relaxed));
+    /* Whoever found the queue empty wakes; the loop takes the whole queue after every wait. */
+    if (newest == NULL) {
+        wake_up(loop);
+    }
+}
+
+static void run_posted(struct loop *loop)
+{
+    if (atomic_load_explicit(&loop->posted, memory_order_relaxed) == NULL) {
+        return;
+    }
+    struct posted *newest = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
+    struct posted *oldest = NULL;
+    while (newest != NULL) {
+        struct posted *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct posted *posted = oldest;
+        oldest = posted->next; /* `run` may free it */
+        posted->run(posted);
+    }
+}
+
+void loop_stop(struct loop *loop)
+{
+    atomic_store(&loop->is_stopping, true);
+    wake_up(loop);
+}
+
+/* How long the wait may sleep: rounded up, so that a timer is due when its wait ends. */
+static int wait_limit_ms(const struct loop *loop, int timeout_ms)
+{
+    if (!list_is_empty(&loop->deferred) || !list_is_empty(&loop->bulk)) {
+        return 0;
+    }
+    if (loop->timer_count == 0) {
+        return timeout_ms;
+    }
+    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t due_ns = loop->heap[1]->due_ns;
+    uint64_t left_ms = due_ns <= now_ns ? 0 : (due_ns - now_ns - 1) / NANOSECONDS_PER_MILLISECOND + 1;
+    if (left_ms > INT_MAX) {
+        left_ms = INT_MAX;
+    }
+    return timeout_ms < 0 || left_ms < (uint64_t)timeout_ms ? (int)left_ms : timeout_ms;
+}
+
+static void deliver_events(struct loop *loop, int count)
+{
+    for (int i = 0; i < count; i++) {
+        uint64_t token = loop->events[i].data.u64;
+        if (token == WAKE_UP_TOKEN) {
+            continue;
+        }
+        const struct watch_slot *slot = &loop->slots[(uint32_t)token];
+        if (slot->watch == NULL || slot->generation != (uint32_t)(token >> 32)) {
+            continue; /* removed earlier in this turn */
+        }
+        /* The interest may have shrunk since the event was fetched. */
+        uint32_t events = loop->events[i].events & (slot->watch->events | ALWAYS_DELIVERED);
+        if (events != 0) {
+            slot->watch->on_ready(slot->watch, events);
+        }
+    }
+}
+
+void loop_run_once(struct loop *loop, int timeout_ms)
+{
+    tell_changed_interests(loop);
+    int limit_ms = wait_limit_ms(loop, timeout_ms);
+    loop->hook(LOOP_WAIT_BEGINS, loop->hook_context);
+    int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, limit_ms);
+    loop->hook(LOOP_WAIT_ENDS, loop->hook_context);
+    loop->now_ns = clock_monotonic_ns();
+
+    run_posted(loop);
+    run_expired_timers(loop);
+    deliver_events(loop, count);
+    (void)run_first_deferred(&loop->bulk);
+    while (run_first_deferred(&loop->deferred)) {
+    }
+    loop->hook(LOOP_TURN_ENDS, loop->hook_context);
+}
+
+void loop_run(struct loop *loop)
+{
+    while (!atomic_load(&loop->is_stopping)) {
+        loop_run_once(loop, -1);
+    }
+    atomic_store(&loop->is_stopping, false);
+}
