@@ -30,8 +30,6 @@ enum mesh_removal mesh_change_remove_address(struct mesh_change *change, struct 
 bool mesh_change_remove_policy(struct mesh_change *change, struct bytes key);
 
 bool mesh_change_is_empty(const struct mesh_change *change);
-/* What later upserts see: lookups on the version being made, valid until the next call on the change. */
-const struct mesh_version *mesh_change_view(const struct mesh_change *change);
 
 /* The new version, owned by the caller; the change is gone. */
 struct mesh_version *mesh_change_commit(struct mesh_change *change);

@@ -5,6 +5,9 @@
 
 #include "base/address.h"
 
+/* Longest text accepted in a workload or service. Kubernetes names end at 253; the longest uid is made of five of them. */
+#define MESH_TEXT_MAXIMUM 2000
+
 enum gateway_kind { GATEWAY_NONE = 0, GATEWAY_HOSTNAME, GATEWAY_ADDRESS };
 
 /* Inside an immutable object that owns the texts. */
@@ -30,13 +33,13 @@ struct port_mapping {
     uint16_t target_port; /* 0: a named port, which each endpoint maps itself */
 };
 
-/* The target of `service_port`; false when the port is not in the list. */
+/* The target of `service_port`; false when the port is not in the list. Later entries win, as in a map. */
 static inline bool port_mapping_find(
     const struct port_mapping *ports, size_t count, uint16_t service_port, uint16_t *target_port)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (ports[i].service_port == service_port) {
-            *target_port = ports[i].target_port;
+    for (size_t i = count; i > 0; i--) {
+        if (ports[i - 1].service_port == service_port) {
+            *target_port = ports[i - 1].target_port;
             return true;
         }
     }

@@ -32,7 +32,7 @@ bool mesh_route_inbound_plaintext(const struct socket_address *destination, cons
 const struct service *mesh_guess_service(
     const struct mesh_version *version, const struct workload *local, struct bytes forwarded_host, uint16_t port);
 
-/* The peer's workload: by address on our network, unless `forwarded_network` (the x-forwarded-network header, empty
+/* The peer's workload: by address on our network, unless `forwarded_network` (the x-forwarded-network header, data NULL
  * when absent) says that the peer is behind a gateway of another one. */
 const struct workload *mesh_source_workload(
     const struct mesh_version *version, const struct ip_address *peer, struct bytes forwarded_network);

@@ -104,7 +104,7 @@ struct service_spec {
     bool has_load_balancing, allows_unhealthy, is_canonical, is_namespace_private;
 };
 
-/* Fails on texts that contain a NUL. */
+/* Fails on texts longer than MESH_TEXT_MAXIMUM or that contain a NUL. */
 struct result service_new(const struct service_spec *spec, struct service **service);
 struct service *service_reference(const struct service *service);
 void service_release(struct service *service);

@@ -27,7 +27,7 @@ const char *mesh_version_network(const struct mesh_version *version);
 
 /* Counts committed changes. */
 uint64_t mesh_version_generation(const struct mesh_version *version);
-/* The generation in which a policy, or the list of policies or the namespace of a known workload, last changed: live
+/* The generation in which a policy last changed, or a workload of this node came, went or got other policies: live
  * connections need a new check only when this differs from what they were checked against. */
 uint64_t mesh_version_policy_generation(const struct mesh_version *version);
 

@@ -30,9 +30,6 @@ enum workload_text {
     WORKLOAD_TEXT_COUNT,
 };
 
-/* Longest text accepted; all of them together stay under the 64 KiB that 16-bit offsets reach. */
-#define WORKLOAD_TEXT_MAXIMUM 4000
-
 enum workload_protocol { WORKLOAD_TCP = 0, WORKLOAD_HBONE = 1 };
 enum workload_network_mode { WORKLOAD_STANDARD_NETWORK = 0, WORKLOAD_HOST_NETWORK = 1 };
 enum tunnel_protocol { TUNNEL_NONE = 0, TUNNEL_PROXY = 1 };
@@ -96,7 +93,7 @@ struct workload_spec {
 /* Nothing set, healthy, capacity 1. */
 struct workload_spec workload_spec_initial(void);
 
-/* Fails on texts that are too long or contain a NUL (an identity must not end early), on more than 65,535 of anything and
+/* Fails on texts longer than MESH_TEXT_MAXIMUM or that contain a NUL (an identity must not end early), on more than 65,535 of anything and
  * on a service key without "/". */
 struct result workload_new(const struct workload_spec *spec, struct workload **workload);
 struct workload *workload_reference(const struct workload *workload);

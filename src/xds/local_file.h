@@ -13,8 +13,8 @@ struct local_file_counts {
 struct result local_file_load(
     struct bytes text, const char *source_name, struct mesh_change *change, struct local_file_counts *counts);
 
-/* The same for a path, or for the document itself when `path_or_text` has several lines; logs
+/* The same for LOCAL_XDS_PATH or for LOCAL_XDS, the document itself; either may be NULL, not both set. Logs
  * `local config initialized num_workloads=N num_policies=M`. */
-struct result local_file_initialise(const char *path_or_text, struct mesh_change *change);
+struct result local_file_initialise(const char *path, const char *text, struct mesh_change *change);
 
 #endif
