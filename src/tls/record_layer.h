@@ -7,7 +7,12 @@
  *
  * Sending: record_reserve lends slots of plaintext memory in order; record_commit seals the first committed bytes of them;
  * record_flush writes what is sealed with as few system calls as the socket takes. Receiving: record_receive reads once
- * and lends runs of opened plaintext, valid until the next call on the same worker's pool. */
+ * and lends runs of opened plaintext, valid until the next call on the same worker's pool.
+ *
+ * Reserved slots that were not committed go back with the next reserve, flush or close. The runs of receive live in the pool's
+ * second shared buffer; the first one is free for the callee's own reads meanwhile. Receiving may leave bytes of the layer's own
+ * to send (a key update): after it, flush when record_unsent_bytes is not 0. Once receive has ended in CLOSED, TRUNCATED or
+ * FAILED it says so again. */
 #ifndef AMBAR_TLS_RECORD_LAYER_H
 #define AMBAR_TLS_RECORD_LAYER_H
 
@@ -43,7 +48,8 @@ struct record_engine {
     size_t (*unsent_bytes)(const struct record_layer *layer);
     /* Reads at most `budget` bytes of ciphertext and lends up to `capacity` runs of plaintext (application data only; the
      * layer handles every other record itself). The runs stay valid until the next receive on this layer's pool. */
-    enum record_status (*receive)(struct record_layer *layer, size_t budget, struct bytes *runs, int capacity, int *count);
+    enum record_status (*receive)(
+        struct record_layer *layer, size_t budget, struct bytes *runs, int capacity, int *count);
     /* True when opened or buffered input is left although the socket may have nothing to read: call receive again. */
     bool (*has_buffered_input)(const struct record_layer *layer);
     /* Queues close_notify; flush sends it. Nothing may be committed afterwards. */
@@ -70,10 +76,16 @@ static inline void record_commit(struct record_layer *layer, int index, size_t l
 {
     layer->engine->commit(layer, index, length);
 }
-static inline enum record_status record_flush(struct record_layer *layer) { return layer->engine->flush(layer); }
-static inline size_t record_unsent_bytes(const struct record_layer *layer) { return layer->engine->unsent_bytes(layer); }
-static inline enum record_status record_receive(struct record_layer *layer, size_t budget, struct bytes *runs,
-    int capacity, int *count)
+static inline enum record_status record_flush(struct record_layer *layer)
+{
+    return layer->engine->flush(layer);
+}
+static inline size_t record_unsent_bytes(const struct record_layer *layer)
+{
+    return layer->engine->unsent_bytes(layer);
+}
+static inline enum record_status record_receive(
+    struct record_layer *layer, size_t budget, struct bytes *runs, int capacity, int *count)
 {
     return layer->engine->receive(layer, budget, runs, capacity, count);
 }
@@ -81,8 +93,22 @@ static inline bool record_has_buffered_input(const struct record_layer *layer)
 {
     return layer->engine->has_buffered_input(layer);
 }
-static inline void record_close(struct record_layer *layer) { layer->engine->close(layer); }
-static inline const char *record_failure(const struct record_layer *layer) { return layer->engine->failure(layer); }
+static inline void record_close(struct record_layer *layer)
+{
+    layer->engine->close(layer);
+}
+static inline struct result record_key_update(struct record_layer *layer, bool request_peer)
+{
+    return layer->engine->key_update(layer, request_peer);
+}
+static inline struct result record_export_state(struct record_layer *layer, struct bytes *state)
+{
+    return layer->engine->export_state(layer, state);
+}
+static inline const char *record_failure(const struct record_layer *layer)
+{
+    return layer->engine->failure(layer);
+}
 static inline void record_free(struct record_layer *layer)
 {
     if (layer != NULL) {
