@@ -4,29 +4,20 @@
 #define AMBAR_NET_BROKER_CLIENT_H
 
 #include "base/list.h"
-#include "net/broker.h"
+#include "net/broker_protocol.h"
 
 #define BROKER_OWN_NAMESPACE_HANDLE 0
 
-/* What came back. Descriptors belong to the callee. */
-struct broker_answer {
-    struct result result;      /* RESULT_UNAVAILABLE when the broker is gone */
-    uint32_t namespace_handle; /* register */
-    bool loopback_has_ipv6;    /* register: whether ::1 exists there (ztunnel-dataplane §3) */
-    bool is_transparent;       /* sockets and listeners */
-    unsigned descriptor_count;
-    int descriptors[BROKER_SOCKETS_A_MESSAGE];
-};
-
 /* One question under way. Embed it; zero it; set on_answer. It must stay alive until answered or cancelled. */
 struct broker_call {
+    /* Takes over the answer's descriptors; may free the object around the call. */
     void (*on_answer)(struct broker_call *call, struct broker_answer *answer);
 
     /* The client's own. */
     struct broker_client *client; /* NULL when idle */
     struct list link;
-    uint64_t request[8];
-    int passed_descriptor; /* duplicate to send along, or -1 */
+    struct broker_request request;
+    int passed_descriptor; /* a duplicate to send along, or -1 */
 };
 
 struct broker_client;

@@ -1,6 +1,7 @@
 #include "net/loop.h"
 
 #include "base/clock.h"
+#include "net/timer_heap.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -34,10 +35,7 @@ struct loop {
     uint32_t first_free;
     uint32_t first_changed;
 
-    struct timer **heap; /* 1-based: the children of i are 2i and 2i + 1 */
-    size_t timer_count;
-    size_t heap_capacity;
-
+    struct timer_heap timers;
     struct list deferred;
     struct list bulk;
     _Atomic(struct posted *) posted; /* newest first */
@@ -86,14 +84,11 @@ void loop_free(struct loop *loop)
     if (loop == NULL) {
         return;
     }
-    for (size_t i = 1; i <= loop->timer_count; i++) {
-        loop->heap[i]->heap_index = 0;
-    }
+    timer_heap_free(&loop->timers);
     forget_deferred(&loop->deferred);
     forget_deferred(&loop->bulk);
     (void)close(loop->wake_up);
     (void)close(loop->epoll);
-    memory_free(loop->heap);
     memory_free(loop->slots);
     memory_free(loop);
 }
@@ -207,65 +202,20 @@ void loop_unwatch(struct io_watch *watch)
     watch->loop = NULL;
 }
 
-static void place_timer(struct loop *loop, size_t index, struct timer *timer)
-{
-    loop->heap[index] = timer;
-    timer->heap_index = index;
-}
-
-static void move_timer_up(struct loop *loop, size_t index, struct timer *timer)
-{
-    while (index > 1 && loop->heap[index / 2]->due_ns > timer->due_ns) {
-        place_timer(loop, index, loop->heap[index / 2]);
-        index /= 2;
-    }
-    place_timer(loop, index, timer);
-}
-
-static void move_timer_down(struct loop *loop, size_t index, struct timer *timer)
-{
-    for (size_t child; (child = index * 2) <= loop->timer_count; index = child) {
-        if (child < loop->timer_count && loop->heap[child + 1]->due_ns < loop->heap[child]->due_ns) {
-            child++;
-        }
-        if (loop->heap[child]->due_ns >= timer->due_ns) {
-            break;
-        }
-        place_timer(loop, index, loop->heap[child]);
-    }
-    place_timer(loop, index, timer);
-}
-
 void timer_disarm(struct timer *timer)
 {
-    if (timer->heap_index == 0) {
-        return;
-    }
-    struct loop *loop = timer->loop;
-    size_t index = timer->heap_index;
-    timer->heap_index = 0;
-    struct timer *last = loop->heap[loop->timer_count--];
-    if (last == timer) {
-        return;
-    }
-    if (index > 1 && loop->heap[index / 2]->due_ns > last->due_ns) {
-        move_timer_up(loop, index, last);
-    } else {
-        move_timer_down(loop, index, last);
+    if (timer->heap_index != 0) {
+        timer_heap_remove(&timer->loop->timers, timer);
     }
 }
 
 void timer_arm_at(struct loop *loop, struct timer *timer, uint64_t due_ns)
 {
     timer_disarm(timer);
-    if (loop->timer_count + 1 >= loop->heap_capacity) {
-        loop->heap_capacity = loop->heap_capacity == 0 ? 64 : loop->heap_capacity * 2;
-        loop->heap = memory_resize(loop->heap, loop->heap_capacity, sizeof(struct timer *));
-    }
     timer->loop = loop;
     /* Never due in this turn, so that a timer that arms itself in the past cannot hold the turn for ever. */
     timer->due_ns = due_ns > loop->now_ns ? due_ns : loop->now_ns + 1;
-    move_timer_up(loop, ++loop->timer_count, timer);
+    timer_heap_insert(&loop->timers, timer);
 }
 
 void timer_arm_after_ms(struct loop *loop, struct timer *timer, uint64_t delay_ms)
@@ -275,8 +225,8 @@ void timer_arm_after_ms(struct loop *loop, struct timer *timer, uint64_t delay_m
 
 static void run_expired_timers(struct loop *loop)
 {
-    while (loop->timer_count > 0 && loop->heap[1]->due_ns <= loop->now_ns) {
-        struct timer *timer = loop->heap[1];
+    struct timer *timer;
+    while ((timer = timer_heap_first(&loop->timers)) != NULL && timer->due_ns <= loop->now_ns) {
         timer_disarm(timer);
         timer->on_expire(timer);
     }
@@ -366,11 +316,12 @@ static int wait_limit_ms(const struct loop *loop, int timeout_ms)
     if (!list_is_empty(&loop->deferred) || !list_is_empty(&loop->bulk)) {
         return 0;
     }
-    if (loop->timer_count == 0) {
+    const struct timer *first = timer_heap_first(&loop->timers);
+    if (first == NULL) {
         return timeout_ms;
     }
     uint64_t now_ns = clock_monotonic_ns();
-    uint64_t due_ns = loop->heap[1]->due_ns;
+    uint64_t due_ns = first->due_ns;
     uint64_t left_ms = due_ns <= now_ns ? 0 : (due_ns - now_ns - 1) / NANOSECONDS_PER_MILLISECOND + 1;
     if (left_ms > INT_MAX) {
         left_ms = INT_MAX;

@@ -1,0 +1,159 @@
+#include "net/broker_sandbox.h"
+
+#include "base/memory.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED 1
+#endif
+#endif
+#ifndef IS_SANITIZED
+#define IS_SANITIZED 0
+#endif
+
+static struct result forbid_new_privileges(void)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        return result_system(errno, "cannot give up gaining privileges");
+    }
+    return result_ok();
+}
+
+struct result broker_sandbox_keep_capabilities(enum broker_mode mode)
+{
+    static const unsigned wanted[] = { CAP_NET_ADMIN, CAP_SYS_ADMIN };
+    size_t wanted_count = mode == BROKER_ALL_NAMESPACES ? 2 : 1;
+    bool has[ARRAY_LENGTH(wanted)] = { false };
+    if (capng_get_caps_process() != 0) {
+        return result_fail(RESULT_SYSTEM, "cannot read the broker's capabilities");
+    }
+    for (size_t i = 0; i < wanted_count; i++) {
+        has[i] = capng_have_capability(CAPNG_PERMITTED, wanted[i]) == 1;
+    }
+    capng_clear(CAPNG_SELECT_BOTH);
+    for (size_t i = 0; i < wanted_count; i++) {
+        if (has[i]) {
+            (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, wanted[i]);
+        }
+    }
+    /* Without CAP_SETPCAP the bounding set stays, which no_new_privs makes harmless. */
+    if (capng_apply(CAPNG_SELECT_BOTH) != 0 && capng_apply(CAPNG_SELECT_CAPS) != 0) {
+        return result_fail(RESULT_SYSTEM, "cannot reduce the broker's capabilities");
+    }
+    return forbid_new_privileges();
+}
+
+struct result broker_sandbox_drop_capabilities(void)
+{
+    capng_clear(CAPNG_SELECT_BOTH);
+    /* As above; what counts is checked below. */
+    (void)capng_apply(CAPNG_SELECT_BOTH);
+    (void)capng_apply(CAPNG_SELECT_CAPS);
+    if (capng_get_caps_process() != 0 || capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE) {
+        return result_fail(RESULT_SYSTEM, "cannot drop the capabilities of the process");
+    }
+    return forbid_new_privileges();
+}
+
+/* Calls allowed whatever their arguments are. What the broker needs for its work: */
+static const int work_calls[] = {
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(close),
+    SCMP_SYS(setsockopt),
+    SCMP_SYS(bind),
+    SCMP_SYS(listen),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(fstatfs),
+    SCMP_SYS(read),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(clock_gettime),
+};
+
+/* and what the run-time libraries of the sanitizers do beside it. */
+static const int sanitizer_calls[] = {
+    SCMP_SYS(mmap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(madvise),
+    SCMP_SYS(futex),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(write),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(brk),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(fcntl),
+};
+
+static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+    int error = 0;
+    for (size_t i = 0; i < count && error == 0; i++) {
+        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    }
+    return error;
+}
+
+/* Calls allowed with some arguments only. */
+static int allow_restricted(scmp_filter_ctx filter, enum broker_mode mode)
+{
+    int error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET));
+    error = error != 0 ? error
+                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6));
+    /* The last words of a process that aborts. */
+    error = error != 0
+                ? error
+                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
+    if (mode != BROKER_ALL_NAMESPACES || error != 0) {
+        return error;
+    }
+    error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setns), 1, SCMP_A1(SCMP_CMP_EQ, CLONE_NEWNET));
+    error = error != 0
+                ? error
+                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, NS_GET_NSTYPE));
+    /* Reading a namespace's disable_ipv6; nothing can be opened for writing. */
+    return error != 0 ? error
+                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+                            SCMP_A2(SCMP_CMP_EQ, (scmp_datum_t)(O_RDONLY | O_CLOEXEC)));
+}
+
+struct result broker_sandbox_filter_system_calls(enum broker_mode mode)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (filter == NULL) {
+        return result_fail(RESULT_SYSTEM, "cannot make the broker's system call filter");
+    }
+    int error = allow_all(filter, work_calls, ARRAY_LENGTH(work_calls));
+    if (error == 0 && IS_SANITIZED) {
+        error = allow_all(filter, sanitizer_calls, ARRAY_LENGTH(sanitizer_calls));
+    }
+    error = error != 0 ? error : allow_restricted(filter, mode);
+    error = error != 0 ? error : seccomp_load(filter);
+    seccomp_release(filter);
+    if (error != 0) {
+        return result_system(-error, "cannot filter the broker's system calls");
+    }
+    return result_ok();
+}
