@@ -55,15 +55,20 @@ static inline void packing_gateway(
 
 /* Every text of the model passes here once: it must end where it seems to end, and no key may be longer than lookups
  * allow for. */
+static inline bool packing_accepts_text(struct bytes text)
+{
+    return text.length <= MESH_TEXT_MAXIMUM && (text.length == 0 || memchr(text.data, '\0', text.length) == NULL);
+}
+
 static inline struct result packing_check_text(const char *field, struct bytes text)
 {
+    if (packing_accepts_text(text)) {
+        return result_ok();
+    }
     if (text.length > MESH_TEXT_MAXIMUM) {
         return result_fail(RESULT_LIMIT, "%s is longer than %d bytes", field, MESH_TEXT_MAXIMUM);
     }
-    if (text.length > 0 && memchr(text.data, '\0', text.length) != NULL) {
-        return result_fail(RESULT_INVALID, "%s contains a NUL character", field);
-    }
-    return result_ok();
+    return result_fail(RESULT_INVALID, "%s contains a NUL character", field);
 }
 
 static inline struct result packing_check_gateway(const char *field, const struct gateway_spec *spec)

@@ -36,7 +36,9 @@ struct workload_spec workload_spec_initial(void)
 static struct result check_spec(const struct workload_spec *spec)
 {
     for (size_t i = 0; i < WORKLOAD_TEXT_COUNT; i++) {
-        RESULT_TRY(packing_check_text(text_names[i], spec->texts[i]));
+        if (!packing_accepts_text(spec->texts[i])) {
+            return packing_check_text(text_names[i], spec->texts[i]);
+        }
     }
     if (spec->address_count > UINT16_MAX || spec->service_count > UINT16_MAX || spec->policy_count > UINT16_MAX) {
         return result_fail(RESULT_LIMIT, "workload has more than %d addresses, services or policies", UINT16_MAX);

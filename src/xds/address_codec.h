@@ -18,4 +18,7 @@ struct result address_decode(struct bytes message, struct decoded_address *decod
 /* The bare istio.workload.Workload, for the Workload type URL. */
 struct result workload_decode(struct bytes message, struct workload **workload);
 
+/* The bare istio.workload.Service. */
+struct result service_decode(struct bytes message, struct service **service);
+
 #endif
