@@ -4,6 +4,8 @@
 
 #include "base/result.h"
 
+#include <stddef.h>
+
 struct certificate_source;
 struct loop;
 struct tls_identity;
