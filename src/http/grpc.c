@@ -33,9 +33,15 @@ static size_t known_status(int status)
     return status >= 0 && (size_t)status < ARRAY_LENGTH(statuses) ? (size_t)status : GRPC_UNKNOWN;
 }
 
-const char *grpc_status_name(int status) { return statuses[known_status(status)].name; }
+const char *grpc_status_name(int status)
+{
+    return statuses[known_status(status)].name;
+}
 
-const char *grpc_status_description(int status) { return statuses[known_status(status)].description; }
+const char *grpc_status_description(int status)
+{
+    return statuses[known_status(status)].description;
+}
 
 enum grpc_status grpc_status_of_http(int http_status)
 {
@@ -154,7 +160,7 @@ static enum grpc_frame_event begin_message(struct grpc_frame_reader *reader)
         return GRPC_FRAME_COMPRESSED;
     }
     reader->message_bytes = (size_t)reader->header[1] << 24 | (size_t)reader->header[2] << 16 |
-        (size_t)reader->header[3] << 8 | reader->header[4];
+                            (size_t)reader->header[3] << 8 | reader->header[4];
     reader->message_left = reader->message_bytes;
     return reader->message_bytes > reader->maximum_bytes ? GRPC_FRAME_TOO_LARGE : GRPC_FRAME_PART;
 }
@@ -166,8 +172,8 @@ static struct bytes take_front(struct bytes *input, size_t length)
     return front;
 }
 
-enum grpc_frame_event grpc_frame_next(struct grpc_frame_reader *reader, struct bytes *input, struct bytes *part,
-    bool *is_last)
+enum grpc_frame_event grpc_frame_next(
+    struct grpc_frame_reader *reader, struct bytes *input, struct bytes *part, bool *is_last)
 {
     if (reader->header_filled < GRPC_FRAME_HEADER_BYTES) {
         size_t wanted = (size_t)(GRPC_FRAME_HEADER_BYTES - reader->header_filled);

@@ -80,6 +80,7 @@ static bool read_once(struct http2_connection *connection)
 static void read_input(struct http2_connection *connection)
 {
     int rounds = 1;
+    connection->is_inside = true;
     while (read_once(connection) && record_has_buffered_input(connection->layer)) {
         if (++rounds > READ_ROUNDS) {
             /* The rest waits for the next turn; the socket itself may have nothing to say any more. */
@@ -87,9 +88,8 @@ static void read_input(struct http2_connection *connection)
             break;
         }
     }
-    if (!connection->is_over) {
-        http2_connection_wake(connection);
-    }
+    connection->is_inside = false;
+    http2_connection_wake(connection);
 }
 
 static void on_resume(struct timer *timer)
@@ -148,14 +148,13 @@ static bool seal_output(struct http2_connection *connection)
     return true;
 }
 
-static void flush_output(struct deferred *deferred)
+static void flush_session(struct http2_connection *connection)
 {
-    struct http2_connection *connection = CONTAINER_OF(deferred, struct http2_connection, flush);
-    if (connection->is_over || connection->session == NULL || !seal_output(connection)) {
+    if (!seal_output(connection)) {
         return;
     }
     bool is_done = !nghttp2_session_want_read(connection->session) &&
-        !nghttp2_session_want_write(connection->session) && connection->pending.length == 0;
+                   !nghttp2_session_want_write(connection->session) && connection->pending.length == 0;
     if (is_done && !connection->has_queued_close) {
         connection->has_queued_close = true;
         record_close(connection->layer);
@@ -174,6 +173,16 @@ static void flush_output(struct deferred *deferred)
     }
     if (connection->owner->on_flushed != NULL) {
         connection->owner->on_flushed(connection);
+    }
+}
+
+static void flush_output(struct deferred *deferred)
+{
+    struct http2_connection *connection = CONTAINER_OF(deferred, struct http2_connection, flush);
+    if (!connection->is_over) {
+        connection->is_inside = true;
+        flush_session(connection);
+        connection->is_inside = false;
     }
 }
 

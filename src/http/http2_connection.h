@@ -5,6 +5,7 @@
 #ifndef AMBAR_HTTP_HTTP2_CONNECTION_H
 #define AMBAR_HTTP_HTTP2_CONNECTION_H
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "net/loop.h"
 
@@ -41,6 +42,7 @@ struct http2_connection {
     uint64_t last_read_ns;
     uint64_t ping_sent_ns; /* 0: none is outstanding */
     struct result failure;
+    bool is_inside;        /* nghttp2 or the owner is being called: not a moment to close */
     bool is_over;          /* no further reading or writing */
     bool has_read_end;     /* the peer closed its direction in order */
     bool has_queued_close; /* close_notify is on its way */

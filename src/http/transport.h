@@ -14,14 +14,14 @@ struct tls_handshake;
 struct transport {
     /* Once, unless closed before; never from inside transport_open. On success the callee owns the descriptor and the layer;
      * otherwise `layer` is NULL and the descriptor is already closed. */
-    void (*on_open)(struct transport *transport, int descriptor, struct record_layer *layer,
-        const struct result *failure);
+    void (*on_open)(
+        struct transport *transport, int descriptor, struct record_layer *layer, const struct result *failure);
     struct loop *loop;
     struct buffer_pool *pool;
     struct tls_handshake *handshake; /* NULL: plaintext */
     struct io_watch watch;
     struct timer deadline;
-    struct deferred plain; /* tells about a plaintext transport in the same turn */
+    struct deferred begin; /* the first step, at the end of the turn */
     int descriptor;        /* owned while opening; -1 otherwise */
     char *peer_identity;   /* the SPIFFE URI of a verified peer certificate; owned; NULL: none */
 };

@@ -48,9 +48,8 @@ static void ask(struct host_lookup *lookup)
     struct addrinfo *found = NULL;
     int error = getaddrinfo(lookup->host, NULL, &hints, &found);
     if (error != 0) {
-        lookup->failure =
-            result_fail(RESULT_UNAVAILABLE, "dns error: failed to lookup address information for %s: %s", lookup->host,
-                gai_strerror(error));
+        lookup->failure = result_fail(RESULT_UNAVAILABLE, "dns error: failed to lookup address information for %s: %s",
+            lookup->host, gai_strerror(error));
         return;
     }
     for (struct addrinfo *entry = found; entry != NULL && lookup->count < HOST_LOOKUP_ADDRESSES_MAXIMUM;

@@ -107,8 +107,8 @@ static struct result check_field(const ProtobufCMessageDescriptor *type, const P
     }
     if (descriptor->type == PROTOBUF_C_TYPE_STRING) {
         if (!bytes_is_utf8(field->bytes)) {
-            return result_fail(
-                RESULT_INVALID, "%s.%s: invalid string value: data is not UTF-8 encoded", type->short_name, descriptor->name);
+            return result_fail(RESULT_INVALID, "%s.%s: invalid string value: data is not UTF-8 encoded",
+                type->short_name, descriptor->name);
         }
         /* Strings become NUL-terminated text: one with a NUL inside would silently be another. */
         if (field->bytes.length > 0 && memchr(field->bytes.data, 0, field->bytes.length) != NULL) {
@@ -147,7 +147,10 @@ struct result protobuf_check(const ProtobufCMessageDescriptor *type, struct byte
     return bytes.length == 0 ? result_ok() : check(type, bytes, 1);
 }
 
-static void *allocate_in_arena(void *context, size_t size) { return arena_allocate(context, size); }
+static void *allocate_in_arena(void *context, size_t size)
+{
+    return arena_allocate(context, size);
+}
 
 static void free_in_arena(void *context, void *memory)
 {
@@ -155,8 +158,8 @@ static void free_in_arena(void *context, void *memory)
     (void)memory;
 }
 
-struct result protobuf_decode(const ProtobufCMessageDescriptor *type, struct bytes bytes, struct arena *arena,
-    ProtobufCMessage **message)
+struct result protobuf_decode(
+    const ProtobufCMessageDescriptor *type, struct bytes bytes, struct arena *arena, ProtobufCMessage **message)
 {
     *message = NULL;
     RESULT_TRY(protobuf_check(type, bytes));
