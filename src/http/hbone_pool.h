@@ -52,7 +52,9 @@ struct hbone_pool_waiter {
     void (*on_tunnel)(struct hbone_pool_waiter *waiter, struct hbone_session *session);
     /* The opening this waiter waited for has failed. */
     void (*on_failure)(struct hbone_pool_waiter *waiter, const struct result *failure);
-    struct list link; /* the pool's own */
+    /* the pool's own */
+    struct list link;
+    struct hbone_pool_group *group; /* NULL: not waiting */
 };
 
 /* A tunnel with room, for hbone_session_connect before anything else happens; or NULL: with `*failure` not ok there is none and

@@ -129,6 +129,9 @@ struct hbone_session *hbone_session_new(struct loop *loop, struct record_layer *
 /* At once and without a word to the peer (the descriptor is closed); streams lose their session silently. */
 void hbone_session_free(struct hbone_session *session);
 
+/* The same, but a GOAWAY is tried and every stream gets on_reset(TUNNEL_LOST) before this returns. No on_ended. */
+void hbone_session_abort(struct hbone_session *session, const char *reason);
+
 void *hbone_session_context(const struct hbone_session *session);
 /* Replaces both; for a tunnel that changes hands after it was made. */
 void hbone_session_attach(struct hbone_session *session, const struct hbone_session_events *events, void *context);
