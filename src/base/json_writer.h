@@ -12,6 +12,7 @@ struct json_writer {
     bool is_pretty;
     int depth;
     bool has_members[JSON_MAXIMUM_DEPTH];
+    bool is_array[JSON_MAXIMUM_DEPTH];
     bool is_after_key;
 };
 
@@ -21,7 +22,9 @@ void json_object_end(struct json_writer *json);
 void json_array_begin(struct json_writer *json);
 void json_array_end(struct json_writer *json);
 void json_key(struct json_writer *json, const char *key);
-void json_string(struct json_writer *json, const char *text); /* NULL writes null */
+void json_key_bytes(struct json_writer *json, struct bytes key);
+/* NULL writes null. Bytes that are not UTF-8 become U+FFFD. */
+void json_string(struct json_writer *json, const char *text);
 void json_string_bytes(struct json_writer *json, struct bytes text);
 void json_unsigned(struct json_writer *json, uint64_t value);
 void json_signed(struct json_writer *json, int64_t value);

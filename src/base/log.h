@@ -65,7 +65,8 @@ void log_write(enum log_level level, const char *target, const char *message, co
         }                                                                                                    \
     } while (0)
 
-/* A line with a formatted message and no fields. */
+/* A line with a formatted message and no fields. Control characters in it are escaped, for parts of it may come from peers;
+ * log_write takes its message, a constant or a text of our own, as it is. */
 void log_print(enum log_level level, const char *target, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -102,9 +102,12 @@ struct bytes bytes_trim(struct bytes text)
     return text;
 }
 
-/* The length of the well-formed sequence at the start of `text`, 0 when it is not one (the table of RFC 3629 §4). */
-static size_t utf8_sequence_length(struct bytes text)
+/* The table of RFC 3629 §4. */
+size_t bytes_utf8_length(struct bytes text)
 {
+    if (text.length == 0) {
+        return 0;
+    }
     uint8_t first = text.data[0];
     uint8_t second_minimum = 0x80, second_maximum = 0xBF;
     size_t length;
@@ -138,7 +141,7 @@ static size_t utf8_sequence_length(struct bytes text)
 bool bytes_is_utf8(struct bytes text)
 {
     while (text.length > 0) {
-        size_t length = utf8_sequence_length(text);
+        size_t length = bytes_utf8_length(text);
         if (length == 0) {
             return false;
         }

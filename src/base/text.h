@@ -26,6 +26,8 @@ struct bytes bytes_trim(struct bytes text);
 
 /* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool bytes_is_utf8(struct bytes text);
+/* The length of the well-formed UTF-8 sequence at the start of `text`; 0 when there is none. */
+size_t bytes_utf8_length(struct bytes text);
 
 /* Hexadecimal (either case, even length) to bytes; false on any other character or when `capacity` is too small. */
 bool text_from_hexadecimal(const char *text, uint8_t *bytes, size_t capacity, size_t *length);
