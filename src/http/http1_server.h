@@ -49,7 +49,8 @@ const char *http1_path(const struct http1_exchange *exchange); /* without the qu
 /* The decoded value of a query parameter, owned by the caller; NULL when absent; "" when it has no value. */
 char *http1_query(const struct http1_exchange *exchange, const char *name);
 bool http1_has_query(const struct http1_exchange *exchange);
-const char *http1_header(const struct http1_exchange *exchange, const char *name); /* the first; NULL: absent */
+char *http1_header(
+    const struct http1_exchange *exchange, const char *name); /* the first, owned by the caller; or NULL */
 struct bytes http1_body(const struct http1_exchange *exchange);
 const struct socket_address *http1_peer(const struct http1_exchange *exchange);
 
