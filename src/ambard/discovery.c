@@ -39,6 +39,7 @@ struct watch {
     int64_t sent_at_s;
     struct hash_map *names;   /* on demand: what was asked for, and what was sent */
     struct hash_map *pending; /* changed since the last response */
+    struct writer unsent;     /* a response that found the queue full; the next one has to wait for it */
 };
 
 struct discovery_stream {
@@ -146,9 +147,18 @@ static void send_response(struct discovery_stream *stream, enum watched_type typ
     LOG_EVENT(LOG_DEBUG, DISCOVERY_TARGET, "push", LOG_STRING("type", TYPES[type].short_name), LOG_STRING("node", stream->node_id),
         LOG_NUMBER("resources", response->resource_count), LOG_NUMBER("removed", response->removed_count),
         LOG_NUMBER("bytes", message.length));
-    if (!grpc_server_call_send_taking(stream->call, &message)) {
+    if (watch->unsent.length > 0) {
+        /* It asks faster than it reads. */
         writer_free(&message);
+        refuse(stream, GRPC_RESOURCE_EXHAUSTED, "too many requests before the answers were read", "client does not read");
+    } else if (!grpc_server_call_send_taking(stream->call, &message)) {
+        watch->unsent = message;
     }
+}
+
+static bool send_unsent(struct discovery_stream *stream, struct watch *watch)
+{
+    return watch->unsent.length == 0 || grpc_server_call_send_taking(stream->call, &watch->unsent);
 }
 
 /* On demand, whatever is sent is subscribed to from then on. */
@@ -171,7 +181,7 @@ static void flush(struct discovery_stream *stream, enum watched_type type)
 {
     struct watch *watch = &stream->watches[type];
     size_t count = hash_map_count(watch->pending);
-    if (count == 0 || !grpc_server_call_is_writable(stream->call)) {
+    if (!send_unsent(stream, watch) || count == 0 || !grpc_server_call_is_writable(stream->call)) {
         return;
     }
     struct discovery_response response = begin_response(stream, type);
@@ -480,6 +490,7 @@ void discovery_on_closed(struct grpc_server_call *call)
         hash_map_free(stream->watches[type].names, NULL);
         hash_map_free(stream->watches[type].pending, NULL);
         memory_free(stream->watches[type].nonce);
+        writer_free(&stream->watches[type].unsent);
     }
     list_remove(&stream->link);
     ambard_set(stream->discovery->settings.metrics, METRIC_CONNECTED, (int64_t)--stream->discovery->stream_count);
