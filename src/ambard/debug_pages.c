@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "http/http1_server.h"
 
 struct debug_pages {
