@@ -1,0 +1,160 @@
+#include "ztunnel/access_log.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/writer.h"
+#include "ztunnel/pod.h"
+#include "ztunnel/traffic_labels.h"
+
+#define FIELDS_MAXIMUM 20
+#define REFUSALS_A_SECOND 100
+
+/* One line under construction: fields and the memory of those that are not texts already. */
+struct access_line {
+    struct log_field fields[FIELDS_MAXIMUM];
+    size_t count;
+    char peer[SOCKET_ADDRESS_TEXT_SIZE];
+    char destination[SOCKET_ADDRESS_TEXT_SIZE];
+    char authority[SOCKET_ADDRESS_TEXT_SIZE];
+    char duration[32];
+    char destination_identity[1024];
+};
+
+static void add(struct access_line *line, struct log_field field)
+{
+    if (line->count < FIELDS_MAXIMUM) {
+        line->fields[line->count++] = field;
+    }
+}
+
+static void add_text(struct access_line *line, const char *name, const char *text)
+{
+    if (text != NULL && text[0] != '\0') {
+        add(line, LOG_STRING(name, text));
+    }
+}
+
+/* The pod's name, else what it is called in the mesh. */
+static const char *workload_title(const struct workload *workload)
+{
+    const char *name = workload_text(workload, WORKLOAD_NAME);
+    return name[0] != '\0' ? name : workload_text(workload, WORKLOAD_CANONICAL_NAME);
+}
+
+static void add_source(struct access_line *line, const struct connection *connection)
+{
+    add(line, LOG_DISPLAY("src.addr", socket_address_format(&connection->peer, line->peer)));
+    const struct workload *workload = connection->source_workload;
+    const struct described_peer *described = connection->described_source;
+    if (workload != NULL) {
+        add_text(line, "src.workload", workload_title(workload));
+        add_text(line, "src.namespace", workload_text(workload, WORKLOAD_NAMESPACE));
+    } else if (described != NULL) {
+        add_text(line, "src.workload", described->workload_name[0] != '\0' ? described->workload_name : described->canonical_name);
+        add_text(line, "src.namespace", described->namespace_);
+    }
+    if (connection->source_identity != NULL) {
+        add_text(line, "src.identity", connection->source_identity->uri);
+    }
+    if (workload != NULL) {
+        add_text(line, "src.cluster", workload_text(workload, WORKLOAD_CLUSTER_ID));
+    } else if (described != NULL) {
+        add_text(line, "src.cluster", described->cluster_id);
+    }
+}
+
+static void add_destination(struct access_line *line, const struct connection *connection)
+{
+    add(line, LOG_DISPLAY("dst.addr", socket_address_format(&connection->destination, line->destination)));
+    if (connection->authority.port != 0) {
+        add(line, LOG_DISPLAY("dst.hbone_addr", socket_address_format(&connection->authority, line->authority)));
+    }
+    if (connection->service != NULL) {
+        add_text(line, "dst.service", connection->service->hostname);
+    }
+    const struct workload *workload = connection->destination_workload;
+    if (workload == NULL) {
+        return;
+    }
+    add_text(line, "dst.workload", workload_title(workload));
+    add_text(line, "dst.namespace", workload_text(workload, WORKLOAD_NAMESPACE));
+    if (connection->protocol == CONNECTION_HBONE) {
+        struct writer identity = writer_fixed(line->destination_identity, sizeof line->destination_identity);
+        workload_add_identity(workload, &identity);
+        add_text(line, "dst.identity", writer_string(&identity));
+    }
+    add_text(line, "dst.cluster", workload_text(workload, WORKLOAD_CLUSTER_ID));
+}
+
+static const char *direction_name(enum connection_direction direction)
+{
+    return direction == CONNECTION_OUTBOUND ? "outbound" : "inbound";
+}
+
+static void fill(struct access_line *line, const struct connection *connection)
+{
+    line->count = 0;
+    add_source(line, connection);
+    add_destination(line, connection);
+    add(line, LOG_STRING("direction", direction_name(connection->direction)));
+}
+
+void access_log_opened(const struct connection *connection)
+{
+    if (!log_is_enabled(LOG_DEBUG, "access")) {
+        return;
+    }
+    struct access_line line;
+    fill(&line, connection);
+    log_write(LOG_DEBUG, "access", "connection opened", line.fields, line.count);
+}
+
+void access_log_complete(const struct connection *connection)
+{
+    enum log_level level = connection->error != NULL ? LOG_ERROR : LOG_INFO;
+    if (!log_is_enabled(level, "access")) {
+        return;
+    }
+    struct access_line line;
+    fill(&line, connection);
+    /* Bytes as the logged pod sees them: a client sends requests, a server sends answers. */
+    bool is_outbound = connection->direction == CONNECTION_OUTBOUND;
+    add(&line, LOG_NUMBER("bytes_sent", is_outbound ? connection->received_bytes : connection->sent_bytes));
+    add(&line, LOG_NUMBER("bytes_recv", is_outbound ? connection->sent_bytes : connection->received_bytes));
+    duration_format_ms(connection->stage_ns[STAGE_CLOSED] - connection->stage_ns[STAGE_ACCEPTED], line.duration);
+    add(&line, LOG_STRING("duration", line.duration));
+    add_text(&line, "error", connection->error);
+    log_write(level, "access", "connection complete", line.fields, line.count);
+}
+
+void access_log_refused(const struct pod *pod, enum connection_direction direction, const struct socket_address *peer,
+    const struct socket_address *destination, const char *error)
+{
+    (void)pod;
+    static struct log_limit limit;
+    uint64_t dropped;
+    if (!log_limit_allows(&limit, REFUSALS_A_SECOND, &dropped)) {
+        return;
+    }
+    struct access_line line = { .count = 0 };
+    add(&line, LOG_DISPLAY("src.addr", socket_address_format(peer, line.peer)));
+    add(&line, LOG_DISPLAY("dst.addr", socket_address_format(destination, line.destination)));
+    add(&line, LOG_STRING("direction", direction_name(direction)));
+    add_text(&line, "error", error);
+    if (dropped > 0) {
+        add(&line, LOG_NUMBER("dropped", dropped));
+    }
+    log_write(LOG_WARN, "access", "connection failed", line.fields, line.count);
+}
+
+void access_log_late_rejection(const struct connection *connection)
+{
+    char peer[SOCKET_ADDRESS_TEXT_SIZE];
+    char destination[SOCKET_ADDRESS_TEXT_SIZE];
+    const char *identity = connection->source_identity != NULL ? connection->source_identity->uri : "None";
+    const char *uid =
+        connection->destination_workload != NULL ? workload_text(connection->destination_workload, WORKLOAD_UID) : "";
+    log_print(LOG_INFO, "ztunnel::proxy::connection_manager",
+        "connection %s(%s)->%s (%s) closed because it's no longer allowed after a policy update",
+        socket_address_format(&connection->peer, peer), identity, socket_address_format(&connection->dialled, destination), uid);
+}

@@ -1,0 +1,182 @@
+#include "ztunnel/connection.h"
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "mesh/baggage.h"
+#include "ztunnel/access_log.h"
+#include "ztunnel/pod.h"
+#include "ztunnel/traffic_labels.h"
+#include "ztunnel/worker.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const char *const STAGE_NAMES[STAGE_COUNT] = { "accepted", "workload_known", "routed", "authorized", "tunnel_ready",
+    "connect_answered", "dialled", "first_byte", "closed" };
+
+const char *connection_stage_name(enum connection_stage stage)
+{
+    return STAGE_NAMES[stage];
+}
+
+void connection_begin(struct connection *connection, struct pod *pod, enum connection_direction direction,
+    const struct socket_address *peer)
+{
+    connection->pod = pod;
+    connection->id = ++pod->worker->last_connection_id;
+    connection->direction = (uint8_t)direction;
+    connection->peer = *peer;
+    list_append(&pod->connections, &connection->link);
+    pod->account.connections++;
+    connection_pass(connection, STAGE_ACCEPTED);
+}
+
+void connection_pass(struct connection *connection, enum connection_stage stage)
+{
+    if (connection->stage_ns[stage] == 0) {
+        connection->stage_ns[stage] = clock_monotonic_ns();
+    }
+}
+
+void connection_set_source(struct connection *connection, const struct workload *workload)
+{
+    workload_release(connection->source_workload);
+    connection->source_workload = workload != NULL ? workload_reference(workload) : NULL;
+}
+
+void connection_set_destination(struct connection *connection, const struct workload *workload, const struct service *service)
+{
+    workload_release(connection->destination_workload);
+    service_release(connection->service);
+    connection->destination_workload = workload != NULL ? workload_reference(workload) : NULL;
+    connection->service = service != NULL ? service_reference(service) : NULL;
+}
+
+void connection_describe_source(struct connection *connection, const struct baggage *baggage)
+{
+    memory_free(connection->described_source);
+    connection->described_source = described_peer_new(baggage);
+}
+
+static struct metric_series *series_of(const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
+{
+    struct traffic_labels labels;
+    traffic_labels_fill(&labels, connection, flag);
+    return metric_series_get(connection->pod->worker->metrics, family, labels.values);
+}
+
+static void count_once(const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
+{
+    struct metric_series *series = series_of(connection, family, flag);
+    metric_add(series, 1);
+    metric_series_put(series);
+}
+
+void connection_open(struct connection *connection)
+{
+    if (connection->is_opened) {
+        return;
+    }
+    connection->is_opened = true;
+    struct traffic_labels labels;
+    traffic_labels_fill(&labels, connection, RESPONSE_NONE);
+    struct metric_shard *shard = connection->pod->worker->metrics;
+    struct metric_series *opened = metric_series_get(shard, METRIC_CONNECTIONS_OPENED, labels.values);
+    metric_add(opened, 1);
+    metric_series_put(opened);
+    connection->received_series = metric_series_get(shard, METRIC_RECEIVED_BYTES, labels.values);
+    connection->sent_series = metric_series_get(shard, METRIC_SENT_BYTES, labels.values);
+    access_log_opened(connection);
+}
+
+void connection_fail(struct connection *connection, enum response_flag flag, const char *format, ...)
+{
+    if (connection->error != NULL) {
+        return;
+    }
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    connection->error = string_duplicate(text);
+    connection->flag = (uint8_t)flag;
+}
+
+static void release(struct connection *connection)
+{
+    if (connection->received_series != NULL) {
+        metric_series_put(connection->received_series);
+        metric_series_put(connection->sent_series);
+    }
+    connection_set_source(connection, NULL);
+    connection_set_destination(connection, NULL, NULL);
+    spiffe_identity_free(connection->source_identity);
+    memory_free(connection->described_source);
+    memory_free(connection->destination_identity);
+    memory_free(connection->forwarded_host);
+    memory_free(connection->error);
+}
+
+void connection_finish(struct connection *connection, enum close_state close_state)
+{
+    connection_pass(connection, STAGE_CLOSED);
+    connection->close_state = (uint8_t)close_state;
+    if (connection->is_opened) {
+        count_once(connection, METRIC_CONNECTIONS_CLOSED, connection->flag);
+        if (connection->flag != RESPONSE_NONE) {
+            count_once(connection, METRIC_CONNECTIONS_FAILED, connection->flag);
+        }
+        access_log_complete(connection);
+    } else if (connection->error != NULL) {
+        access_log_refused(connection->pod, connection->direction, &connection->peer, &connection->destination, connection->error);
+    }
+    list_remove(&connection->link);
+    connection->pod->account.connections--;
+    release(connection);
+}
+
+void connection_refuse_early(struct pod *pod, enum connection_direction direction, const struct socket_address *peer,
+    const struct socket_address *destination, const char *error)
+{
+    access_log_refused(pod, direction, peer, destination, error);
+}
+
+void connections_enforce(struct list *connections, const struct mesh_version *version)
+{
+    LIST_FOR_EACH(link, connections) {
+        struct connection *connection = LIST_ENTRY(link, struct connection, link);
+        if (connection->is_still_allowed == NULL || connection->is_still_allowed(connection, version)) {
+            continue;
+        }
+        access_log_late_rejection(connection);
+        connection->cut(connection, RESPONSE_DENY, "connection closed due to policy change");
+    }
+}
+
+static const char *protocol_name(const struct connection *connection)
+{
+    return connection->protocol == CONNECTION_HBONE ? "HBONE" : "TCP";
+}
+
+void connection_dump(const struct connection *connection, struct json_writer *json)
+{
+    char text[SOCKET_ADDRESS_TEXT_SIZE];
+    bool is_inbound = connection->direction == CONNECTION_INBOUND;
+    const struct socket_address *actual =
+        is_inbound || connection->authority.port == 0 ? &connection->dialled : &connection->destination;
+    json_object_begin(json);
+    json_member_string(json, "actualDst", socket_address_format(is_inbound ? &connection->dialled : actual, text));
+    json_key(json, "originalDst");
+    if (is_inbound) {
+        json_string(json, connection->forwarded_host);
+    } else {
+        json_string(json, socket_address_format(&connection->dialled, text));
+    }
+    json_member_string(json, "protocol", protocol_name(connection));
+    json_member_string(json, "src", socket_address_format(&connection->peer, text));
+    json_object_end(json);
+}

@@ -1,0 +1,101 @@
+/* One workload on one worker: its listeners, its sockets, its tunnels, its connections, and the account of what they use.
+ *
+ * In shared mode there is one per enrolled pod, on its home worker; in dedicated mode one per worker, all for the same workload.
+ * Everything of a pod ends with it. Worker's thread, except where noted. */
+#ifndef AMBAR_ZTUNNEL_POD_H
+#define AMBAR_ZTUNNEL_POD_H
+
+#include "base/list.h"
+#include "http/hbone_pool.h"
+#include "mesh/version.h"
+#include "net/socket_stock.h"
+#include "ztunnel/connection.h"
+#include "ztunnel/dial.h"
+#include "ztunnel/listener.h"
+
+#define WORKLOAD_WAIT_MS 5000 /* dataplane §4 */
+
+/* Who the workload is, as the node agent (or PROXY_WORKLOAD_INFO) says. */
+struct pod_information {
+    char *uid;
+    char *name;
+    char *namespace_;
+    char *service_account;
+};
+
+/* What the pod uses now; limits and fairness read it. */
+struct pod_account {
+    uint64_t bytes_pinned;
+    uint32_t connections;
+    uint32_t streams;
+    uint32_t descriptors;
+};
+
+enum pod_state { POD_STARTING, POD_RUNNING, POD_DRAINING };
+
+enum pod_listener { POD_LISTENER_HBONE, POD_LISTENER_PLAINTEXT, POD_LISTENER_OUTBOUND, POD_LISTENER_COUNT };
+enum pod_stock_kind { POD_STOCK_TUNNEL, POD_STOCK_UPSTREAM, POD_STOCK_APPLICATION, POD_STOCK_COUNT };
+
+struct pod {
+    struct list link; /* worker->pods */
+    struct worker *worker;
+    struct pod_information information;
+    enum pod_state state;
+    uint32_t namespace_handle;
+    struct proxy_listener listeners[POD_LISTENER_COUNT];
+    struct socket_stock *stocks[POD_STOCK_COUNT][2]; /* by family: IPv4, IPv6; made at first use */
+    struct hbone_pool *tunnels;                      /* to other proxies */
+    struct list inbound_tunnels;                     /* struct inbound_tunnel */
+    struct list connections;                         /* struct connection */
+    struct list workload_waits;
+    struct pod_account account;
+    struct broker_call start_call;
+    struct timer drain_deadline;
+    unsigned listeners_ready;
+    /* Told once, when all listeners are bound or one could not be. */
+    void (*on_started)(struct pod *pod, const struct result *outcome, void *context);
+    /* Told once, when the last connection is gone and the pod is about to be freed. */
+    void (*on_stopped)(const char *uid, void *context);
+    void *context;
+    bool may_keep_source; /* §2.3, our own identity listener may not */
+};
+
+/* Makes the pod and asks for its listeners; `information` is taken over. */
+struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
+    void (*on_started)(struct pod *, const struct result *, void *), void *context);
+
+/* Stops accepting; connections may go on until `deadline_ms` has passed, then they are cut. 0 cuts them now. The pod frees itself
+ * when the last one has gone. */
+void pod_drain(struct pod *pod, uint64_t deadline_ms);
+
+/* Frees the pod if it is draining and nothing is left. Called by whatever ends last; the pod may be gone afterwards. */
+void pod_check_drained(struct pod *pod);
+
+/* The workload as the current version has it; NULL: not known (yet). Borrowed until the end of the turn. */
+const struct workload *pod_workload(const struct pod *pod);
+
+/* Somebody waits up to WORKLOAD_WAIT_MS for the workload to be known. Embed it. */
+struct workload_wait {
+    struct list link;
+    struct timer deadline;
+    struct pod *pod;
+    /* NULL: the time has passed. */
+    void (*on_workload)(struct workload_wait *wait, const struct workload *workload);
+};
+void workload_wait_start(struct workload_wait *wait, struct pod *pod);
+void workload_wait_cancel(struct workload_wait *wait); /* idempotent on a zeroed or finished wait */
+/* "failed to fetch information about local workload: SA.NS (POD)". */
+struct result pod_unknown_workload(const struct pod *pod);
+
+/* A new version was published: waiters look again, connections that may be affected are authorised again. */
+void pod_notice_version(struct pod *pod, bool policies_changed);
+
+/* The stock for a purpose. */
+struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family);
+
+/* Whether connections towards the application may bear the client's address. */
+bool pod_keeps_source(const struct pod *pod, enum pod_listener listener);
+
+void pod_information_free(struct pod_information *information);
+
+#endif

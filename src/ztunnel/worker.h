@@ -1,0 +1,66 @@
+/* A worker: one thread with its own loop, buffers, metric shard, certificates and pods. Nothing it touches on the data path is
+ * written by another thread. The control thread speaks to it through worker_run only. */
+#ifndef AMBAR_ZTUNNEL_WORKER_H
+#define AMBAR_ZTUNNEL_WORKER_H
+
+#include "base/qsbr.h"
+#include "mesh/outbound_route.h"
+#include "mesh/publication.h"
+#include "net/broker_client.h"
+#include "net/buffer_pool.h"
+#include "net/loop.h"
+#include "telemetry/metric.h"
+#include "xds/certificate_store.h"
+#include "ztunnel/configuration.h"
+
+#include <pthread.h>
+
+/* What all workers share, read only. */
+struct shared_state {
+    const struct configuration *configuration;
+    struct socket_settings sockets;
+    struct illegal_ports illegal_ports;
+    struct mesh_publication *publication;
+    struct qsbr *readers;
+    struct metric_registry *metrics;
+    struct broker *broker;
+    struct certificate_store *certificates;
+};
+
+struct worker {
+    unsigned index;
+    const struct shared_state *shared;
+    struct loop *loop;
+    struct buffer_pool *buffers;
+    struct metric_shard *metrics;
+    struct broker_client *broker;
+    struct certificate_cache *certificates;
+    struct qsbr_reader *reader;
+    struct list pods;
+    uint64_t checked_policy_generation;
+    uint64_t last_connection_id;
+    /* sockets accepted and not yet closed, by direction: outbound, inbound */
+    uint64_t open_sockets[2];
+    struct metric_series *open_sockets_series[2];
+    pthread_t thread;
+    bool has_thread;
+};
+
+/* Makes the worker and starts its thread ("ztunnel-N"). */
+struct result worker_start(struct worker *worker, unsigned index, const struct shared_state *shared);
+/* Stops the loop after its pods are gone, joins the thread, frees everything. Control thread. */
+void worker_stop(struct worker *worker);
+
+/* Runs a function on the worker's thread. Any thread. */
+void worker_run(struct worker *worker, void (*function)(struct worker *worker, void *context), void *context);
+
+/* Tells the worker that a new version was published: waiters look again, live connections are checked. Any thread. */
+void worker_notice_version(struct worker *worker);
+
+/* The current version: borrowed until the end of the turn. Worker's thread. */
+static inline const struct mesh_version *worker_version(const struct worker *worker)
+{
+    return mesh_publication_read(worker->shared->publication);
+}
+
+#endif
