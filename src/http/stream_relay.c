@@ -1,0 +1,208 @@
+#include "http/stream_relay.h"
+
+#include "base/memory.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* A read above this makes a flow bulk: it then asks for many holes at once (design §5). */
+#define BULK_READ_BYTES (32 * 1024)
+
+static void end_relay(struct stream_relay *relay, enum relay_end end, const char *reason)
+{
+    if (relay->has_ended) {
+        return;
+    }
+    relay->has_ended = true;
+    loop_unwatch(&relay->watch);
+    byte_queue_clear(&relay->backlog);
+    if (end == RELAY_END_CLEAN) {
+        close(relay->descriptor);
+    } else {
+        socket_close_with_reset(relay->descriptor);
+    }
+    hbone_stream_release(relay->stream);
+    relay->stream = NULL;
+    relay->events->on_end(relay, end, reason);
+}
+
+static void reset_from_application(struct stream_relay *relay)
+{
+    hbone_stream_reset(relay->stream, HBONE_CONNECT_ERROR);
+    end_relay(relay, RELAY_END_RESET, "connection reset by the application");
+}
+
+void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const char *reason)
+{
+    if (!relay->has_ended) {
+        hbone_stream_reset(relay->stream, code);
+        end_relay(relay, RELAY_END_CUT, reason);
+    }
+}
+
+static void update_interest(struct stream_relay *relay)
+{
+    uint32_t events = 0;
+    if (!relay->has_application_end && !relay->is_blocked_by_stream) {
+        events |= EPOLLIN;
+    }
+    if (relay->backlog.length > 0) {
+        events |= EPOLLOUT;
+    }
+    loop_watch_for(&relay->watch, events);
+}
+
+static void end_if_both_ended(struct stream_relay *relay)
+{
+    if (relay->has_application_end && relay->has_passed_stream_end) {
+        end_relay(relay, RELAY_END_CLEAN, NULL);
+    }
+}
+
+/* The stream's end becomes a FIN once everything before it has gone. */
+static void pass_stream_end(struct stream_relay *relay)
+{
+    if (relay->has_stream_end && !relay->has_passed_stream_end && relay->backlog.length == 0) {
+        relay->has_passed_stream_end = true;
+        socket_shutdown_write(relay->descriptor);
+    }
+    end_if_both_ended(relay);
+}
+
+static void account_delivery(struct stream_relay *relay, size_t written)
+{
+    if (written > 0) {
+        hbone_stream_credit(relay->stream, written);
+        relay->events->on_progress(relay, 0, written);
+    }
+}
+
+static void write_backlog(struct stream_relay *relay)
+{
+    size_t written;
+    enum byte_queue_status status = byte_queue_write(&relay->backlog, relay->descriptor, &written);
+    account_delivery(relay, written);
+    if (status == BYTE_QUEUE_FAILED) {
+        reset_from_application(relay);
+        return;
+    }
+    pass_stream_end(relay);
+}
+
+static void read_application(struct stream_relay *relay)
+{
+    struct iovec holes[HBONE_HOLES_MAXIMUM];
+    int count = hbone_stream_reserve(relay->stream, holes, relay->is_bulk ? HBONE_HOLES_MAXIMUM : 1);
+    if (count == 0) {
+        relay->is_blocked_by_stream = true;
+        return;
+    }
+    size_t room = 0;
+    for (int i = 0; i < count; i++) {
+        room += holes[i].iov_len;
+    }
+    ssize_t length;
+    do {
+        length = readv(relay->descriptor, holes, count);
+    } while (length < 0 && errno == EINTR);
+    int error = errno;
+    hbone_stream_commit(relay->stream, length > 0 ? (size_t)length : 0);
+    if (length > 0) {
+        relay->is_bulk = (size_t)length > BULK_READ_BYTES || (!relay->is_bulk && (size_t)length == room);
+        relay->events->on_progress(relay, (size_t)length, 0);
+    } else if (length == 0) {
+        relay->has_application_end = true;
+        hbone_stream_end(relay->stream);
+        end_if_both_ended(relay);
+    } else if (error != EAGAIN && error != EWOULDBLOCK) {
+        reset_from_application(relay);
+    }
+}
+
+static void on_ready(struct io_watch *watch, uint32_t events)
+{
+    struct stream_relay *relay = CONTAINER_OF(watch, struct stream_relay, watch);
+    bool may_read = !relay->has_application_end && !relay->is_blocked_by_stream;
+    if ((events & EPOLLOUT) != 0 && relay->backlog.length > 0) {
+        write_backlog(relay);
+        if (relay->has_ended) {
+            return;
+        }
+    }
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && may_read) {
+        read_application(relay);
+    } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        /* Reading is stopped or over: only a reset, or an end of both directions before ours, shows here. */
+        reset_from_application(relay);
+    }
+    if (!relay->has_ended) {
+        update_interest(relay);
+    }
+}
+
+void stream_relay_on_data(struct stream_relay *relay, const struct bytes *slices, int count)
+{
+    if (relay->has_ended) {
+        return;
+    }
+    size_t written;
+    enum byte_queue_status status = byte_queue_pass(&relay->backlog, relay->descriptor, slices, count, &written);
+    account_delivery(relay, written);
+    if (status == BYTE_QUEUE_FAILED) {
+        reset_from_application(relay);
+        return;
+    }
+    update_interest(relay);
+}
+
+void stream_relay_on_end_stream(struct stream_relay *relay)
+{
+    if (relay->has_ended) {
+        return;
+    }
+    relay->has_stream_end = true;
+    pass_stream_end(relay);
+}
+
+void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset *reset)
+{
+    if (relay->has_ended) {
+        return;
+    }
+    if (reset->is_orderly) {
+        /* The peer has sent everything and wants no more: what it sent is still to be delivered. */
+        relay->has_application_end = true;
+        loop_watch_for(&relay->watch, 0);
+        pass_stream_end(relay);
+        if (!relay->has_ended) {
+            update_interest(relay);
+        }
+        return;
+    }
+    end_relay(relay, reset->cause == HBONE_RESET_TUNNEL_LOST ? RELAY_END_LOST : RELAY_END_RESET, reset->reason);
+}
+
+void stream_relay_on_writable(struct stream_relay *relay)
+{
+    if (relay->has_ended) {
+        return;
+    }
+    relay->is_blocked_by_stream = false;
+    update_interest(relay);
+}
+
+void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+    struct hbone_stream *stream, const struct stream_relay_events *events)
+{
+    *relay = (struct stream_relay){ .events = events, .stream = stream, .descriptor = descriptor };
+    relay->backlog = byte_queue_of(pool);
+    relay->watch.on_ready = on_ready;
+    struct result watched = loop_watch(loop, &relay->watch, descriptor, EPOLLIN);
+    if (!result_is_ok(&watched)) {
+        stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
+    }
+}
