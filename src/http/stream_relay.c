@@ -206,3 +206,16 @@ void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct bu
         stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
     }
 }
+
+void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue)
+{
+    if (relay->has_ended) {
+        byte_queue_clear(queue);
+        return;
+    }
+    relay->backlog = *queue;
+    write_backlog(relay);
+    if (!relay->has_ended) {
+        update_interest(relay);
+    }
+}

@@ -50,6 +50,9 @@ void stream_relay_on_writable(struct stream_relay *relay);
 void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events);
 
+/* Right after the start: delivers bytes of the stream that were kept while the application was being reached. */
+void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue);
+
 /* Resets the stream with `code` and the application's connection, and ends. */
 void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const char *reason);
 

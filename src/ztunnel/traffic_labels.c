@@ -1,6 +1,7 @@
 #include "ztunnel/traffic_labels.h"
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/writer.h"
 #include "mesh/baggage.h"
 
@@ -18,6 +19,29 @@ static const char *const FLAG_NAMES[] = {
 const char *response_flag_name(enum response_flag flag)
 {
     return FLAG_NAMES[flag];
+}
+
+enum response_flag response_flag_of_error(const char *error)
+{
+    static const struct {
+        const char *prefix;
+        enum response_flag flag;
+    } TABLE[] = {
+        { "tls error", RESPONSE_TLS_FAILURE },
+        { "http2 handshake failed", RESPONSE_H2_HANDSHAKE_FAILURE },
+        { "h2 failed", RESPONSE_H2_HANDSHAKE_FAILURE },
+        { "connection timed out, maybe a NetworkPolicy", RESPONSE_NETWORK_POLICY },
+        { "identity error", RESPONSE_IDENTITY_ERROR },
+        { "connection closed due to policy", RESPONSE_DENY },
+        { "connection closed: peer certificate revoked", RESPONSE_CERT_REVOKED },
+        { "connection closed due to connection drain", RESPONSE_NONE },
+    };
+    for (size_t i = 0; error != NULL && i < ARRAY_LENGTH(TABLE); i++) {
+        if (text_starts_with(error, TABLE[i].prefix)) {
+            return TABLE[i].flag;
+        }
+    }
+    return RESPONSE_CONNECT;
 }
 
 static const char *place_text(char **end, struct bytes text)

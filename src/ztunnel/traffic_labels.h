@@ -22,5 +22,7 @@ struct described_peer *described_peer_new(const struct baggage *baggage);
 
 /* "-", "DENY", ... */
 const char *response_flag_name(enum response_flag flag);
+/* The flag follows from the error's text (§8.1, "Flag by error text"), so that log and metric never disagree. */
+enum response_flag response_flag_of_error(const char *error);
 
 #endif

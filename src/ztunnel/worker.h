@@ -57,6 +57,9 @@ void worker_run(struct worker *worker, void (*function)(struct worker *worker, v
 /* Tells the worker that a new version was published: waiters look again, live connections are checked. Any thread. */
 void worker_notice_version(struct worker *worker);
 
+/* One accepted socket more (+1) or fewer (-1): istio_tcp_sockets_open. Worker's thread. */
+void worker_count_socket(struct worker *worker, int direction, int change);
+
 /* The current version: borrowed until the end of the turn. Worker's thread. */
 static inline const struct mesh_version *worker_version(const struct worker *worker)
 {

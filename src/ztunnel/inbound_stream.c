@@ -1,0 +1,358 @@
+/* One CONNECT on an inbound tunnel: the checks of ztunnel-dataplane §10 in their order, the connection to the application,
+ * the answer, the bytes. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "base/writer.h"
+#include "http/stream_relay.h"
+#include "mesh/authorization.h"
+#include "mesh/baggage.h"
+#include "mesh/inbound_route.h"
+#include "ztunnel/inbound.h"
+#include "ztunnel/policy_log.h"
+#include "ztunnel/traffic_labels.h"
+#include "ztunnel/worker.h"
+
+#include <stdio.h>
+
+struct inbound_stream {
+    struct connection connection;
+    struct inbound_tunnel *tunnel;
+    struct hbone_stream *stream;
+    struct workload_wait workload_wait;
+    char *authority;
+    struct dial dial;
+    bool is_relaying;
+    /* What came before the application was reached waits here: at most one stream window. */
+    struct byte_queue early;
+    bool has_early_end;
+    struct stream_relay relay;
+};
+
+static void release(struct inbound_stream *inbound, enum close_state close_state)
+{
+    struct inbound_tunnel *tunnel = inbound->tunnel;
+    workload_wait_cancel(&inbound->workload_wait);
+    dial_cancel(&inbound->dial);
+    byte_queue_clear(&inbound->early);
+    if (inbound->stream != NULL) {
+        hbone_stream_release(inbound->stream);
+    }
+    memory_free(inbound->authority);
+    connection_finish(&inbound->connection, close_state);
+    memory_free(inbound);
+    inbound_tunnel_release_stream(tunnel);
+}
+
+/* Answers with an error status: HEADERS with END_STREAM, then the request side is reset with NO_ERROR. */
+static void refuse(struct inbound_stream *inbound, int status, enum response_flag flag, const char *error)
+{
+    connection_fail(&inbound->connection, flag, "%s", error);
+    hbone_stream_respond(inbound->stream, status, NULL, 0, true);
+    release(inbound, CLOSE_REFUSED);
+}
+
+static void on_progress(struct stream_relay *relay, size_t from_application, size_t to_application)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(relay, struct inbound_stream, relay);
+    connection_count(&inbound->connection, to_application, from_application);
+}
+
+static void on_relay_end(struct stream_relay *relay, enum relay_end end, const char *reason)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(relay, struct inbound_stream, relay);
+    static const enum close_state STATES[] = {
+        [RELAY_END_CLEAN] = CLOSE_FINISHED,
+        [RELAY_END_RESET] = CLOSE_RESET,
+        [RELAY_END_CUT] = CLOSE_CUT,
+        [RELAY_END_LOST] = CLOSE_LOST,
+    };
+    inbound->stream = NULL;
+    if (end == RELAY_END_LOST || end == RELAY_END_CUT) {
+        connection_fail(&inbound->connection, response_flag_of_error(reason), "%s", reason);
+    }
+    release(inbound, STATES[end]);
+}
+
+static const struct stream_relay_events RELAY_EVENTS = { on_progress, on_relay_end };
+
+static void on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
+{
+    struct inbound_stream *inbound = hbone_stream_context(stream);
+    if (inbound->is_relaying) {
+        stream_relay_on_data(&inbound->relay, slices, count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        byte_queue_append(&inbound->early, slices[i]);
+    }
+}
+
+static void on_end_stream(struct hbone_stream *stream)
+{
+    struct inbound_stream *inbound = hbone_stream_context(stream);
+    if (inbound->is_relaying) {
+        stream_relay_on_end_stream(&inbound->relay);
+    } else {
+        inbound->has_early_end = true;
+    }
+}
+
+static void on_reset(struct hbone_stream *stream, const struct hbone_reset *reset)
+{
+    struct inbound_stream *inbound = hbone_stream_context(stream);
+    if (inbound->is_relaying) {
+        stream_relay_on_reset(&inbound->relay, reset);
+        return;
+    }
+    connection_fail(&inbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made: %s", reset->reason);
+    release(inbound, CLOSE_LOST);
+}
+
+static void on_writable(struct hbone_stream *stream)
+{
+    struct inbound_stream *inbound = hbone_stream_context(stream);
+    if (inbound->is_relaying) {
+        stream_relay_on_writable(&inbound->relay);
+    }
+}
+
+static const struct hbone_stream_events STREAM_EVENTS = {
+    .on_data = on_data, .on_end = on_end_stream, .on_reset = on_reset, .on_writable = on_writable
+};
+
+static void respond_ok(struct inbound_stream *inbound)
+{
+    uint8_t memory[2048];
+    struct writer baggage = writer_fixed(memory, sizeof memory);
+    const struct workload *local = inbound->connection.destination_workload;
+    bool has_baggage = inbound->connection.pod->worker->shared->configuration->response_baggage_enabled;
+    if (has_baggage) {
+        baggage_format(local, &baggage);
+    }
+    const struct hbone_field field = { bytes_of_string("baggage"), writer_bytes(&baggage) };
+    hbone_stream_respond(inbound->stream, 200, &field, has_baggage ? 1 : 0, false);
+}
+
+/* Hands what came early to the relay, in order, then the end if that came too. */
+static void replay_early(struct inbound_stream *inbound)
+{
+    struct byte_queue early = inbound->early;
+    inbound->early = byte_queue_of(early.pool);
+    if (early.length > 0) {
+        stream_relay_take_queue(&inbound->relay, &early);
+    }
+    if (inbound->has_early_end && !inbound->relay.has_ended) {
+        stream_relay_on_end_stream(&inbound->relay);
+    }
+}
+
+static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(dial, struct inbound_stream, dial);
+    if (descriptor < 0) {
+        char error[sizeof failure->message + 32];
+        snprintf(error, sizeof error, "connection failed: %s",
+            failure->code == RESULT_TIMEOUT ? "deadline has elapsed" : failure->message);
+        refuse(inbound, 503, RESPONSE_CONNECT, error);
+        return;
+    }
+    struct worker *worker = inbound->connection.pod->worker;
+    connection_pass(&inbound->connection, STAGE_DIALLED);
+    respond_ok(inbound);
+    inbound->is_relaying = true;
+    bool has_early = inbound->early.length > 0 || inbound->has_early_end;
+    stream_relay_start(&inbound->relay, worker->loop, worker->buffers, descriptor, inbound->stream, &RELAY_EVENTS);
+    if (has_early) {
+        replay_early(inbound);
+    }
+}
+
+static void authorization_request_of(const struct connection *connection, struct authorization_request *request)
+{
+    *request = (struct authorization_request){
+        .identity = connection->source_identity,
+        .source_ip = connection->peer.ip,
+        .destination = connection->dialled,
+    };
+}
+
+static bool is_still_allowed(struct connection *connection, const struct mesh_version *version)
+{
+    const struct workload *local = pod_workload(connection->pod);
+    if (local == NULL) {
+        return true; /* the workload is going, and its connections with it */
+    }
+    struct authorization_request request;
+    authorization_request_of(connection, &request);
+    return mesh_authorize(version, local, &request, NULL, NULL).is_allowed;
+}
+
+static void cut(struct connection *connection, enum response_flag flag, const char *reason)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(connection, struct inbound_stream, connection);
+    connection_fail(connection, flag, "%s", reason);
+    if (inbound->is_relaying) {
+        stream_relay_cut(&inbound->relay, HBONE_CANCEL, reason);
+        return;
+    }
+    hbone_stream_reset(inbound->stream, HBONE_CANCEL);
+    release(inbound, CLOSE_CUT);
+}
+
+static bool authorize(struct inbound_stream *inbound, const struct mesh_version *version, const struct workload *local)
+{
+    struct authorization_request request;
+    authorization_request_of(&inbound->connection, &request);
+    struct authorization_verdict verdict = policy_log_authorize(inbound->connection.pod->worker, version, local, &request);
+    if (verdict.is_allowed) {
+        connection_pass(&inbound->connection, STAGE_AUTHORIZED);
+        return true;
+    }
+    uint8_t memory[512];
+    struct writer reason = writer_fixed(memory, sizeof memory);
+    writer_add_string(&reason, "connection closed due to policy rejection: ");
+    authorization_reason(&verdict, &reason);
+    refuse(inbound, 401, RESPONSE_DENY, writer_string(&reason));
+    return false;
+}
+
+static void dial_application(struct inbound_stream *inbound, const struct inbound_route *route)
+{
+    struct pod *pod = inbound->connection.pod;
+    bool keeps_source = pod_keeps_source(pod, POD_LISTENER_HBONE);
+    inbound->dial.on_result = on_dialled;
+    dial_start(&inbound->dial, pod, DIAL_APPLICATION, &route->upstream, keeps_source ? &inbound->connection.peer.ip : NULL);
+}
+
+static void on_workload(struct workload_wait *wait, const struct workload *local)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(wait, struct inbound_stream, workload_wait);
+    struct connection *connection = &inbound->connection;
+    if (local == NULL) {
+        struct result unknown = pod_unknown_workload(connection->pod);
+        refuse(inbound, 503, RESPONSE_CONNECT, unknown.message);
+        return;
+    }
+    connection_pass(connection, STAGE_WORKLOAD_KNOWN);
+    struct worker *worker = connection->pod->worker;
+    const struct mesh_version *version = worker_version(worker);
+    const char *forwarded_host = connection->forwarded_host != NULL ? connection->forwarded_host : "";
+    const struct inbound_request request = {
+        .local = local,
+        .destination_ip = inbound->tunnel->local.ip,
+        .authority = bytes_of_string(inbound->authority),
+        .forwarded_host = bytes_of_string(forwarded_host),
+        .illegal_ports = &worker->shared->illegal_ports,
+    };
+    struct inbound_route route;
+    mesh_route_inbound(version, &request, &route);
+    if (route.status != 200) {
+        refuse(inbound, route.status, RESPONSE_CONNECT, route.error.message);
+        return;
+    }
+    if (route.uses_application_tunnel) {
+        refuse(inbound, 503, RESPONSE_CONNECT, "application tunnels are not available in this version");
+        return;
+    }
+    connection_pass(connection, STAGE_ROUTED);
+    connection->dialled = route.upstream;
+    connection_set_destination(connection, local, route.service);
+    connection_open(connection);
+    if (authorize(inbound, version, local)) {
+        connection->is_still_allowed = is_still_allowed;
+        dial_application(inbound, &route);
+    }
+}
+
+/* `host=` of the first part that has it, quotes stripped (§10). */
+static char *host_of_forwarded(struct bytes forwarded)
+{
+    struct bytes part;
+    while (bytes_split(&forwarded, ';', &part)) {
+        part = bytes_trim(part);
+        if (part.length < 5 || memcmp(part.data, "host=", 5) != 0) {
+            continue;
+        }
+        part = bytes_of(part.data + 5, part.length - 5);
+        while (part.length > 0 && part.data[0] == '"') {
+            part = bytes_of(part.data + 1, part.length - 1);
+        }
+        while (part.length > 0 && part.data[part.length - 1] == '"') {
+            part.length--;
+        }
+        return part.length > 0 ? string_duplicate_n((const char *)part.data, part.length) : NULL;
+    }
+    return NULL;
+}
+
+/* The trace of a well-formed traceparent (55 characters, hexadecimal fields, dashes in place), else a new one. */
+static void note_trace(struct connection *connection, struct bytes traceparent)
+{
+    bool is_well_formed = traceparent.length == 55;
+    for (size_t i = 0; is_well_formed && i < traceparent.length; i++) {
+        uint8_t c = traceparent.data[i];
+        bool is_dash_place = i == 2 || i == 35 || i == 52;
+        bool is_hexadecimal = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        is_well_formed = is_dash_place ? c == '-' : is_hexadecimal;
+    }
+    if (is_well_formed) {
+        memcpy(connection->trace_id, traceparent.data + 3, 32);
+    } else {
+        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
+            (unsigned long long)random_u64());
+    }
+}
+
+static void note_source(struct inbound_stream *inbound, const struct hbone_headers *headers)
+{
+    struct connection *connection = &inbound->connection;
+    struct worker *worker = connection->pod->worker;
+    const struct workload *source = mesh_source_workload(
+        worker_version(worker), &connection->peer.ip, hbone_headers_find(headers, "x-forwarded-network"));
+    connection_set_source(connection, source);
+    if (!worker->shared->configuration->response_baggage_enabled) {
+        return;
+    }
+    struct baggage baggage = { 0 };
+    for (size_t i = 0; i < headers->count; i++) {
+        if (bytes_equal_string(headers->fields[i].name, "baggage") && !baggage_parse(headers->fields[i].value, &baggage)) {
+            return;
+        }
+    }
+    if (source == NULL) {
+        connection_describe_source(connection, &baggage);
+    }
+}
+
+void inbound_stream_accept(struct inbound_tunnel *tunnel, struct hbone_stream *stream, const struct hbone_request *request)
+{
+    struct inbound_stream *inbound = NEW(struct inbound_stream);
+    struct connection *connection = &inbound->connection;
+    inbound->tunnel = tunnel;
+    inbound->stream = stream;
+    inbound->early = byte_queue_of(tunnel->pod->worker->buffers);
+    connection->protocol = CONNECTION_HBONE;
+    connection->cut = cut;
+    connection->destination = tunnel->local;
+    connection_begin(connection, tunnel->pod, CONNECTION_INBOUND, &tunnel->peer);
+    hbone_stream_attach(stream, &STREAM_EVENTS, inbound);
+    if (tunnel->peer_identity != NULL) {
+        connection->source_identity = spiffe_identity_parse(bytes_of_string(tunnel->peer_identity->uri));
+    }
+    if (!bytes_equal_string(request->method, "CONNECT")) {
+        char error[96];
+        snprintf(error, sizeof error, "expected method CONNECT, got %.*s", (int)(request->method.length < 32 ? request->method.length : 32),
+            (const char *)request->method.data);
+        refuse(inbound, 400, RESPONSE_CONNECT, error);
+        return;
+    }
+    inbound->authority = string_duplicate_n((const char *)request->authority.data, request->authority.length);
+    connection->forwarded_host = host_of_forwarded(hbone_headers_find(&request->headers, "forwarded"));
+    socket_address_parse_bytes(request->authority, &connection->authority);
+    note_trace(connection, hbone_headers_find(&request->headers, "traceparent"));
+    note_source(inbound, &request->headers);
+    inbound->workload_wait.on_workload = on_workload;
+    workload_wait_start(&inbound->workload_wait, tunnel->pod);
+}

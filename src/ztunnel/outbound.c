@@ -1,0 +1,408 @@
+#include "ztunnel/outbound.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/writer.h"
+#include "http/stream_relay.h"
+#include "mesh/baggage.h"
+#include "net/socket.h"
+#include "net/tcp_relay.h"
+#include "ztunnel/http_status.h"
+#include "ztunnel/pod.h"
+#include "ztunnel/traffic_labels.h"
+#include "ztunnel/worker.h"
+
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define EXPECTED_IDENTITIES_MAXIMUM 64
+
+/* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. */
+struct outbound {
+    struct connection connection;
+    int descriptor;         /* the application's; -1 once a relay has it */
+    struct io_watch client; /* notices an application that resets while we are still dialling */
+    struct workload_wait workload_wait;
+    uint64_t seed;
+    bool has_retried;
+    struct dial dial;
+    struct hbone_pool_waiter tunnel_wait;
+    struct hbone_stream *stream;
+    bool is_relaying;
+    union {
+        struct tcp_relay tcp;
+        struct stream_relay stream;
+    } relay;
+};
+
+static void start_tunnel(struct outbound *outbound, const struct outbound_route *route);
+static void route_and_go(struct outbound *outbound);
+
+static void release(struct outbound *outbound, enum close_state close_state)
+{
+    struct pod *pod = outbound->connection.pod;
+    loop_unwatch(&outbound->client);
+    workload_wait_cancel(&outbound->workload_wait);
+    dial_cancel(&outbound->dial);
+    hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
+    if (outbound->stream != NULL) {
+        hbone_stream_release(outbound->stream);
+    }
+    if (outbound->descriptor >= 0) {
+        close(outbound->descriptor);
+    }
+    pod->account.descriptors--;
+    worker_count_socket(pod->worker, CONNECTION_OUTBOUND, -1);
+    connection_finish(&outbound->connection, close_state);
+    memory_free(outbound);
+    pod_check_drained(pod);
+}
+
+/* Nothing was relayed: the application sees its connection closed. */
+static void refuse(struct outbound *outbound, const char *message)
+{
+    connection_fail(&outbound->connection, response_flag_of_error(message), "%s", message);
+    release(outbound, CLOSE_REFUSED);
+}
+
+static void on_client_event(struct io_watch *watch, uint32_t events)
+{
+    struct outbound *outbound = CONTAINER_OF(watch, struct outbound, client);
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        connection_fail(&outbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made");
+        release(outbound, CLOSE_RESET);
+    }
+}
+
+static int take_client_descriptor(struct outbound *outbound)
+{
+    int descriptor = outbound->descriptor;
+    loop_unwatch(&outbound->client);
+    outbound->descriptor = -1;
+    outbound->is_relaying = true;
+    return descriptor;
+}
+
+static enum close_state close_state_of(enum relay_end end)
+{
+    switch (end) {
+    case RELAY_END_CLEAN: return CLOSE_FINISHED;
+    case RELAY_END_RESET: return CLOSE_RESET;
+    case RELAY_END_CUT: return CLOSE_CUT;
+    case RELAY_END_LOST: return CLOSE_LOST;
+    }
+    return CLOSE_LOST;
+}
+
+static void on_tcp_progress(struct tcp_relay *relay, size_t forward_bytes, size_t backward_bytes)
+{
+    struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.tcp);
+    connection_count(&outbound->connection, forward_bytes, backward_bytes);
+}
+
+static void on_tcp_end(struct tcp_relay *relay, enum relay_end end)
+{
+    release(CONTAINER_OF(relay, struct outbound, relay.tcp), close_state_of(end));
+}
+
+static const struct tcp_relay_events TCP_EVENTS = { on_tcp_progress, on_tcp_end };
+
+static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
+{
+    struct outbound *outbound = CONTAINER_OF(dial, struct outbound, dial);
+    if (descriptor < 0) {
+        char message[sizeof failure->message + 16];
+        snprintf(message, sizeof message, "io error: %s",
+            failure->code == RESULT_TIMEOUT ? "deadline has elapsed" : failure->message);
+        refuse(outbound, message);
+        return;
+    }
+    struct worker *worker = outbound->connection.pod->worker;
+    connection_pass(&outbound->connection, STAGE_DIALLED);
+    tcp_relay_start(&outbound->relay.tcp, worker->loop, worker->buffers, take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
+}
+
+static void start_plain(struct outbound *outbound, const struct socket_address *to)
+{
+    connection_open(&outbound->connection);
+    outbound->dial.on_result = on_dialled;
+    dial_start(&outbound->dial, outbound->connection.pod, DIAL_UPSTREAM, to, NULL);
+}
+
+static void on_stream_progress(struct stream_relay *relay, size_t from_application, size_t to_application)
+{
+    struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.stream);
+    connection_count(&outbound->connection, from_application, to_application);
+}
+
+static void on_stream_relay_end(struct stream_relay *relay, enum relay_end end, const char *reason)
+{
+    struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.stream);
+    outbound->stream = NULL;
+    if (end == RELAY_END_LOST || end == RELAY_END_CUT) {
+        connection_fail(&outbound->connection, response_flag_of_error(reason), "%s", reason);
+    }
+    release(outbound, close_state_of(end));
+}
+
+static const struct stream_relay_events STREAM_RELAY_EVENTS = { on_stream_progress, on_stream_relay_end };
+
+static void on_response(struct hbone_stream *stream, int status, const struct hbone_headers *headers)
+{
+    (void)headers;
+    struct outbound *outbound = hbone_stream_context(stream);
+    connection_pass(&outbound->connection, STAGE_CONNECT_ANSWERED);
+    if (status != 200) {
+        char message[64];
+        snprintf(message, sizeof message, "http status: %d %s", status, http_status_reason(status));
+        refuse(outbound, message);
+        return;
+    }
+    struct worker *worker = outbound->connection.pod->worker;
+    stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound), stream,
+        &STREAM_RELAY_EVENTS);
+}
+
+static void on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
+{
+    struct outbound *outbound = hbone_stream_context(stream);
+    stream_relay_on_data(&outbound->relay.stream, slices, count);
+}
+
+static void on_end_stream(struct hbone_stream *stream)
+{
+    struct outbound *outbound = hbone_stream_context(stream);
+    stream_relay_on_end_stream(&outbound->relay.stream);
+}
+
+static void on_writable(struct hbone_stream *stream)
+{
+    struct outbound *outbound = hbone_stream_context(stream);
+    if (outbound->is_relaying) {
+        stream_relay_on_writable(&outbound->relay.stream);
+    }
+}
+
+/* One more try, on another tunnel, when this one died before it could answer. */
+static void retry(struct outbound *outbound)
+{
+    outbound->has_retried = true;
+    hbone_stream_release(outbound->stream);
+    outbound->stream = NULL;
+    route_and_go(outbound);
+}
+
+static void on_reset(struct hbone_stream *stream, const struct hbone_reset *reset)
+{
+    struct outbound *outbound = hbone_stream_context(stream);
+    if (outbound->is_relaying) {
+        stream_relay_on_reset(&outbound->relay.stream, reset);
+    } else if (reset->is_retryable && !outbound->has_retried) {
+        retry(outbound);
+    } else {
+        char message[256];
+        snprintf(message, sizeof message, "h2 failed: %s", reset->reason);
+        refuse(outbound, message);
+    }
+}
+
+static const struct hbone_stream_events STREAM_EVENTS = { on_response, on_data, on_end_stream, on_reset, on_writable };
+
+static void write_forwarded(const struct outbound *outbound, struct writer *out)
+{
+    char peer[SOCKET_ADDRESS_TEXT_SIZE];
+    writer_print(out, "for=\"%s\"", socket_address_format(&outbound->connection.peer, peer));
+    if (outbound->connection.service != NULL) {
+        writer_print(out, ";host=%s", outbound->connection.service->hostname);
+    }
+}
+
+/* `traceparent`, one random trace per connection: 00-<32 hex>-<16 hex>-00. */
+static void write_trace(struct outbound *outbound, struct writer *out)
+{
+    uint64_t numbers[3] = { random_u64(), random_u64(), random_u64() };
+    snprintf(outbound->connection.trace_id, sizeof outbound->connection.trace_id, "%016llx%016llx",
+        (unsigned long long)numbers[0], (unsigned long long)numbers[1]);
+    writer_print(out, "00-%s-%016llx-00", outbound->connection.trace_id, (unsigned long long)numbers[2]);
+}
+
+static void send_connect(struct outbound *outbound, struct hbone_session *session)
+{
+    struct connection *connection = &outbound->connection;
+    connection_pass(connection, STAGE_TUNNEL_READY);
+    char authority[SOCKET_ADDRESS_TEXT_SIZE];
+    uint8_t baggage_memory[2048];
+    uint8_t forwarded_memory[512];
+    uint8_t trace_memory[64];
+    struct writer baggage = writer_fixed(baggage_memory, sizeof baggage_memory);
+    struct writer forwarded = writer_fixed(forwarded_memory, sizeof forwarded_memory);
+    struct writer trace = writer_fixed(trace_memory, sizeof trace_memory);
+    baggage_format(connection->source_workload, &baggage);
+    write_forwarded(outbound, &forwarded);
+    write_trace(outbound, &trace);
+    const struct hbone_field fields[] = {
+        { bytes_of_string("baggage"), writer_bytes(&baggage) },
+        { bytes_of_string("forwarded"), writer_bytes(&forwarded) },
+        { bytes_of_string("traceparent"), writer_bytes(&trace) },
+    };
+    socket_address_format(&connection->authority, authority);
+    outbound->stream = hbone_session_connect(session, bytes_of_string(authority), fields, ARRAY_LENGTH(fields), &STREAM_EVENTS, outbound);
+    if (outbound->stream == NULL) {
+        refuse(outbound, "h2 failed: the tunnel had no room for another stream");
+    }
+}
+
+static void on_tunnel(struct hbone_pool_waiter *waiter, struct hbone_session *session)
+{
+    send_connect(CONTAINER_OF(waiter, struct outbound, tunnel_wait), session);
+}
+
+static void on_tunnel_failure(struct hbone_pool_waiter *waiter, const struct result *failure)
+{
+    refuse(CONTAINER_OF(waiter, struct outbound, tunnel_wait), failure->message);
+}
+
+/* The texts that outbound_route_expected_identities wrote one after the other. */
+static size_t list_texts(const struct writer *texts, size_t count, const char **list, size_t capacity)
+{
+    const char *at = (const char *)texts->data;
+    size_t listed = 0;
+    while (listed < count && listed < capacity) {
+        list[listed++] = at;
+        at += strlen(at) + 1;
+    }
+    return listed;
+}
+
+static void start_tunnel(struct outbound *outbound, const struct outbound_route *route)
+{
+    struct connection *connection = &outbound->connection;
+    connection->protocol = CONNECTION_HBONE;
+    connection->authority = route->authority;
+    struct writer identity = writer_growing();
+    workload_add_identity(connection->source_workload, &identity);
+    spiffe_identity_free(connection->source_identity);
+    connection->source_identity = spiffe_identity_parse(writer_bytes(&identity));
+    connection_open(connection);
+
+    struct writer expected = writer_growing();
+    size_t expected_count = outbound_route_expected_identities(route, &expected);
+    const char *sans[EXPECTED_IDENTITIES_MAXIMUM];
+    struct hbone_pool_key key = {
+        .source_identity = writer_string(&identity),
+        .destination_uid = workload_text(route->destination, WORKLOAD_UID),
+        .destination = route->next_hop,
+        .sans = sans,
+        .san_count = list_texts(&expected, expected_count, sans, EXPECTED_IDENTITIES_MAXIMUM),
+        .source = connection->peer.ip,
+    };
+    outbound->tunnel_wait.on_tunnel = on_tunnel;
+    outbound->tunnel_wait.on_failure = on_tunnel_failure;
+    struct result failure;
+    struct hbone_session *session = hbone_pool_checkout(connection->pod->tunnels, &key, &outbound->tunnel_wait, &failure);
+    writer_free(&expected);
+    writer_free(&identity);
+    if (session != NULL) {
+        send_connect(outbound, session);
+    } else if (!result_is_ok(&failure)) {
+        refuse(outbound, failure.message);
+    }
+}
+
+static void follow(struct outbound *outbound, const struct outbound_route *route)
+{
+    struct connection *connection = &outbound->connection;
+    connection_pass(connection, STAGE_ROUTED);
+    switch (route->kind) {
+    case OUTBOUND_PASSTHROUGH:
+        connection_set_destination(connection, NULL, NULL);
+        start_plain(outbound, &connection->dialled);
+        return;
+    case OUTBOUND_TCP:
+        connection_set_destination(connection, route->destination, route->service);
+        connection->destination = route->next_hop;
+        start_plain(outbound, &route->next_hop);
+        return;
+    case OUTBOUND_HBONE:
+        connection_set_destination(connection, route->destination, route->service);
+        connection->destination = route->next_hop;
+        start_tunnel(outbound, route);
+        return;
+    case OUTBOUND_NEEDS_RESOLUTION:
+        refuse(outbound, "resolving the names of workloads is not available in this version");
+        return;
+    case OUTBOUND_REFUSED_EARLY:
+    case OUTBOUND_REFUSED:
+    case OUTBOUND_DOUBLE_HBONE:
+        refuse(outbound, route->error.message);
+        return;
+    }
+}
+
+static void route_and_go(struct outbound *outbound)
+{
+    struct connection *connection = &outbound->connection;
+    struct worker *worker = connection->pod->worker;
+    const struct outbound_request request = {
+        .source = connection->source_workload,
+        .downstream_ip = connection->peer.ip,
+        .target = connection->dialled,
+        .illegal_ports = &worker->shared->illegal_ports,
+        .seed = outbound->seed,
+    };
+    struct outbound_route route;
+    mesh_route_outbound(worker_version(worker), &request, &route);
+    follow(outbound, &route);
+}
+
+static void on_workload(struct workload_wait *wait, const struct workload *workload)
+{
+    struct outbound *outbound = CONTAINER_OF(wait, struct outbound, workload_wait);
+    if (workload == NULL) {
+        struct result unknown = pod_unknown_workload(outbound->connection.pod);
+        refuse(outbound, unknown.message);
+        return;
+    }
+    connection_pass(&outbound->connection, STAGE_WORKLOAD_KNOWN);
+    connection_set_source(&outbound->connection, workload);
+    route_and_go(outbound);
+}
+
+static void cut(struct connection *connection, enum response_flag flag, const char *reason)
+{
+    struct outbound *outbound = CONTAINER_OF(connection, struct outbound, connection);
+    connection_fail(connection, flag, "%s", reason);
+    if (!outbound->is_relaying) {
+        release(outbound, CLOSE_CUT);
+    } else if (connection->protocol == CONNECTION_HBONE) {
+        stream_relay_cut(&outbound->relay.stream, HBONE_CANCEL, reason);
+    } else {
+        tcp_relay_cut(&outbound->relay.tcp, RELAY_END_CUT);
+    }
+}
+
+void outbound_accept(struct pod *pod, int descriptor, const struct socket_address *peer)
+{
+    struct outbound *outbound = NEW(struct outbound);
+    outbound->descriptor = descriptor;
+    outbound->seed = random_u64();
+    outbound->connection.cut = cut;
+    list_initialise(&outbound->tunnel_wait.link);
+    connection_begin(&outbound->connection, pod, CONNECTION_OUTBOUND, peer);
+    pod->account.descriptors++;
+    worker_count_socket(pod->worker, CONNECTION_OUTBOUND, 1);
+    outbound->client.on_ready = on_client_event;
+    if (!socket_original_destination(descriptor, &outbound->connection.dialled)) {
+        refuse(outbound, "io error: the application has gone");
+        return;
+    }
+    outbound->connection.destination = outbound->connection.dialled;
+    struct result watched = loop_watch(pod->worker->loop, &outbound->client, descriptor, 0);
+    if (!result_is_ok(&watched)) {
+        refuse(outbound, watched.message);
+        return;
+    }
+    outbound->workload_wait.on_workload = on_workload;
+    workload_wait_start(&outbound->workload_wait, pod);
+}

@@ -1,0 +1,157 @@
+#include "ztunnel/tunnel_opener.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "tls/handshake.h"
+#include "tls/identity.h"
+#include "ztunnel/dial.h"
+#include "ztunnel/inbound.h"
+#include "ztunnel/metrics.h"
+#include "ztunnel/pod.h"
+#include "ztunnel/worker.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct tunnel_attempt {
+    struct pod *pod;
+    const struct hbone_pool_key *key;
+    struct hbone_opening *opening;
+    struct certificate_request certificate_request;
+    struct tls_identity *certificate; /* referenced */
+    struct dial dial;
+    int descriptor;
+    struct io_watch watch;
+    struct timer deadline;
+    struct tls_handshake *handshake;
+};
+
+static void release(struct tunnel_attempt *attempt)
+{
+    certificate_request_cancel(&attempt->certificate_request);
+    dial_cancel(&attempt->dial);
+    timer_disarm(&attempt->deadline);
+    loop_unwatch(&attempt->watch);
+    tls_handshake_free(attempt->handshake);
+    tls_identity_release(attempt->certificate);
+    if (attempt->descriptor >= 0) {
+        close(attempt->descriptor);
+    }
+    memory_free(attempt);
+}
+
+static void fail(struct tunnel_attempt *attempt, struct result failure)
+{
+    struct hbone_opening *opening = attempt->opening;
+    release(attempt);
+    hbone_pool_open_failed(opening, failure);
+}
+
+static void succeed(struct tunnel_attempt *attempt)
+{
+    struct hbone_opening *opening = attempt->opening;
+    struct record_layer *layer = tls_handshake_finish(attempt->handshake, NULL);
+    int descriptor = attempt->descriptor;
+    loop_unwatch(&attempt->watch);
+    attempt->descriptor = -1;
+    worker_count_role(attempt->pod->worker, METRIC_TUNNELS_OPENED, "client");
+    release(attempt);
+    hbone_pool_opened(opening, layer, descriptor);
+}
+
+static void step_handshake(struct tunnel_attempt *attempt)
+{
+    switch (tls_handshake_step(attempt->handshake)) {
+    case TLS_HANDSHAKE_WANTS_READ: loop_watch_for(&attempt->watch, EPOLLIN); return;
+    case TLS_HANDSHAKE_WANTS_WRITE: loop_watch_for(&attempt->watch, EPOLLOUT); return;
+    case TLS_HANDSHAKE_DONE: succeed(attempt); return;
+    case TLS_HANDSHAKE_FAILED: break;
+    }
+    worker_count_role(attempt->pod->worker, METRIC_HANDSHAKE_FAILURES, "client");
+    fail(attempt, result_fail(RESULT_DENIED, "io error: %s", tls_handshake_failure(attempt->handshake)));
+}
+
+static void on_ready(struct io_watch *watch, uint32_t events)
+{
+    (void)events;
+    step_handshake(CONTAINER_OF(watch, struct tunnel_attempt, watch));
+}
+
+static void on_deadline(struct timer *timer)
+{
+    fail(CONTAINER_OF(timer, struct tunnel_attempt, deadline),
+        result_fail(RESULT_TIMEOUT, "io error: TLS handshake: deadline has elapsed"));
+}
+
+static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
+{
+    struct tunnel_attempt *attempt = CONTAINER_OF(dial, struct tunnel_attempt, dial);
+    if (descriptor < 0) {
+        fail(attempt,
+            failure->code == RESULT_TIMEOUT
+                ? result_fail(RESULT_TIMEOUT, "connection timed out, maybe a NetworkPolicy is blocking HBONE port %u: deadline has elapsed",
+                      attempt->key->destination.port)
+                : result_fail(failure->code, "io error: %s", failure->message));
+        return;
+    }
+    struct worker *worker = attempt->pod->worker;
+    attempt->descriptor = descriptor;
+    attempt->handshake = tls_handshake_new_mesh_client(
+        attempt->certificate, worker->buffers, descriptor, attempt->key->sans, attempt->key->san_count);
+    attempt->watch.on_ready = on_ready;
+    struct result watched = loop_watch(worker->loop, &attempt->watch, descriptor, EPOLLIN);
+    if (!result_is_ok(&watched)) {
+        fail(attempt, watched);
+        return;
+    }
+    worker_count_role(worker, METRIC_HANDSHAKES, "client");
+    attempt->deadline.on_expire = on_deadline;
+    timer_arm_after_ms(worker->loop, &attempt->deadline, TLS_HANDSHAKE_DEADLINE_MS);
+    step_handshake(attempt);
+}
+
+static void start_dialling(struct tunnel_attempt *attempt, struct tls_identity *certificate)
+{
+    attempt->certificate = tls_identity_reference(certificate);
+    attempt->dial.on_result = on_dialled;
+    dial_start(&attempt->dial, attempt->pod, DIAL_TUNNEL, &attempt->key->destination, NULL);
+}
+
+static void on_certificate(
+    struct certificate_request *request, struct tls_identity *certificate, const struct result *failure)
+{
+    struct tunnel_attempt *attempt = CONTAINER_OF(request, struct tunnel_attempt, certificate_request);
+    if (certificate != NULL) {
+        start_dialling(attempt, certificate);
+    } else {
+        fail(attempt, result_fail(failure->code, "identity error: %s", failure->message));
+    }
+}
+
+static void *open_tunnel(void *context, const struct hbone_pool_key *key, struct hbone_opening *opening)
+{
+    struct tunnel_attempt *attempt = NEW(struct tunnel_attempt);
+    attempt->pod = context;
+    attempt->key = key;
+    attempt->opening = opening;
+    attempt->descriptor = -1;
+    list_initialise(&attempt->certificate_request.link);
+    struct worker *worker = attempt->pod->worker;
+    struct tls_identity *certificate = certificate_cache_get(worker->certificates, key->source_identity);
+    if (certificate != NULL) {
+        start_dialling(attempt, certificate);
+    } else {
+        attempt->certificate_request.on_answer = on_certificate;
+        certificate_cache_request(worker->certificates, key->source_identity, &attempt->certificate_request);
+    }
+    return attempt;
+}
+
+static void cancel_tunnel(void *context, void *handle)
+{
+    (void)context;
+    release(handle);
+}
+
+const struct hbone_pool_opener TUNNEL_OPENER = { open_tunnel, cancel_tunnel };
