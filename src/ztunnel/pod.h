@@ -34,7 +34,7 @@ struct pod_account {
 enum pod_state { POD_STARTING, POD_RUNNING, POD_DRAINING };
 
 enum pod_listener { POD_LISTENER_HBONE, POD_LISTENER_PLAINTEXT, POD_LISTENER_OUTBOUND, POD_LISTENER_COUNT };
-enum pod_stock_kind { POD_STOCK_TUNNEL, POD_STOCK_UPSTREAM, POD_STOCK_APPLICATION, POD_STOCK_COUNT };
+#define POD_STOCK_COUNT (DIAL_APPLICATION + 1) /* one per enum dial_purpose */
 
 struct pod {
     struct list link; /* worker->pods */
@@ -57,6 +57,7 @@ struct pod {
     /* Told once, when the last connection is gone and the pod is about to be freed. */
     void (*on_stopped)(const char *uid, void *context);
     void *context;
+    bool is_cutting;      /* connections are being cut: nothing frees the pod meanwhile */
     bool may_keep_source; /* §2.3, our own identity listener may not */
 };
 

@@ -4,6 +4,7 @@
 #define AMBAR_ZTUNNEL_WORKER_H
 
 #include "base/qsbr.h"
+#include "http/hbone_session.h"
 #include "mesh/outbound_route.h"
 #include "mesh/publication.h"
 #include "net/broker_client.h"
@@ -59,6 +60,12 @@ void worker_notice_version(struct worker *worker);
 
 /* One accepted socket more (+1) or fewer (-1): istio_tcp_sockets_open. Worker's thread. */
 void worker_count_socket(struct worker *worker, int direction, int change);
+
+/* Counts one in a family labelled by role ("client", "server"). Worker's thread. */
+void worker_count_role(struct worker *worker, size_t family, const char *role);
+
+/* HBONE settings from the configuration. */
+struct hbone_settings worker_hbone_settings(const struct worker *worker, enum hbone_role role);
 
 /* The current version: borrowed until the end of the turn. Worker's thread. */
 static inline const struct mesh_version *worker_version(const struct worker *worker)

@@ -1,0 +1,290 @@
+#include "ztunnel/pod.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "ztunnel/inbound.h"
+#include "ztunnel/outbound.h"
+#include "ztunnel/passthrough.h"
+#include "ztunnel/tunnel_opener.h"
+#include "ztunnel/worker.h"
+
+#include <unistd.h>
+
+/* The three captures of a pod, in the order in which they are bound (ztunnel-management §6.3). */
+static const struct {
+    uint16_t port;
+    const char *component;
+    uint8_t flags;
+    void (*accept)(struct pod *pod, int descriptor, const struct socket_address *peer);
+} CAPTURES[POD_LISTENER_COUNT] = {
+    /* HTTP/2 PINGs watch tunnels, keepalive watches applications. */
+    [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", 0, inbound_accept },
+    [POD_LISTENER_PLAINTEXT] = { INBOUND_PLAINTEXT_PORT, "inbound plaintext", SOCKET_KEEPALIVE, passthrough_accept },
+    [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG, outbound_accept },
+};
+
+static void bind_next(struct pod *pod);
+
+void pod_information_free(struct pod_information *information)
+{
+    memory_free(information->uid);
+    memory_free(information->name);
+    memory_free(information->namespace_);
+    memory_free(information->service_account);
+}
+
+static void free_pod(struct pod *pod)
+{
+    for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+        proxy_listener_close(&pod->listeners[i]);
+    }
+    broker_call_cancel(&pod->start_call);
+    timer_disarm(&pod->drain_deadline);
+    hbone_pool_free(pod->tunnels);
+    for (int kind = 0; kind < POD_STOCK_COUNT; kind++) {
+        socket_stock_free(pod->stocks[kind][0]);
+        socket_stock_free(pod->stocks[kind][1]);
+    }
+    if (pod->namespace_handle != BROKER_OWN_NAMESPACE_HANDLE) {
+        broker_forget_namespace(pod->worker->broker, pod->namespace_handle);
+    }
+    list_remove(&pod->link);
+    if (pod->on_stopped != NULL) {
+        pod->on_stopped(pod->information.uid, pod->context);
+    }
+    pod_information_free(&pod->information);
+    memory_free(pod);
+}
+
+static bool is_idle(const struct pod *pod)
+{
+    return list_is_empty(&pod->connections) && list_is_empty(&pod->inbound_tunnels);
+}
+
+void pod_check_drained(struct pod *pod)
+{
+    /* While connections are being cut one by one, the pod must survive the loop over them. */
+    if (pod->state == POD_DRAINING && !pod->is_cutting && is_idle(pod)) {
+        free_pod(pod);
+    }
+}
+
+static void fail_start(struct pod *pod, const struct result *failure)
+{
+    void (*on_started)(struct pod *, const struct result *, void *) = pod->on_started;
+    pod->on_started = NULL;
+    on_started(pod, failure, pod->context);
+}
+
+static void log_listening(const struct pod *pod, enum pod_listener which, bool is_transparent)
+{
+    (void)pod;
+    char address[SOCKET_ADDRESS_TEXT_SIZE];
+    struct socket_address bound = { .port = CAPTURES[which].port, .ip.family = IP_V6 };
+    LOG_EVENT(LOG_INFO, "ztunnel::proxy", "listener established", LOG_DISPLAY("address", socket_address_format(&bound, address)),
+        LOG_STRING("component", CAPTURES[which].component), LOG_BOOL("transparent", is_transparent));
+}
+
+static void on_listener(struct broker_call *call, struct broker_answer *answer)
+{
+    struct pod *pod = CONTAINER_OF(call, struct pod, start_call);
+    if (!result_is_ok(&answer->result)) {
+        fail_start(pod, &answer->result);
+        return;
+    }
+    enum pod_listener which = (enum pod_listener)pod->listeners_ready;
+    struct proxy_listener *listener = &pod->listeners[which];
+    listener->pod = pod;
+    listener->accept = CAPTURES[which].accept;
+    struct result opened =
+        proxy_listener_open(listener, pod->worker->loop, answer->descriptors[0], answer->is_transparent);
+    if (!result_is_ok(&opened)) {
+        fail_start(pod, &opened);
+        return;
+    }
+    log_listening(pod, which, answer->is_transparent);
+    pod->listeners_ready++;
+    bind_next(pod);
+}
+
+static void bind_next(struct pod *pod)
+{
+    if (pod->listeners_ready == POD_LISTENER_COUNT) {
+        pod->state = POD_RUNNING;
+        void (*on_started)(struct pod *, const struct result *, void *) = pod->on_started;
+        pod->on_started = NULL;
+        struct result ok = result_ok();
+        on_started(pod, &ok, pod->context);
+        return;
+    }
+    const struct configuration *configuration = pod->worker->shared->configuration;
+    bool is_shared = configuration->proxy_mode == PROXY_MODE_SHARED;
+    uint8_t flags = CAPTURES[pod->listeners_ready].flags | SOCKET_TRANSPARENT;
+    /* In dedicated mode several workers listen side by side; marks are for pods' sockets (dataplane §3). */
+    if (configuration->inpod_port_reuse || !is_shared) {
+        flags |= SOCKET_REUSES_PORT;
+    }
+    if (is_shared) {
+        flags |= SOCKET_MARKED;
+    }
+    const struct listener_options options = {
+        .address = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4, .port = CAPTURES[pod->listeners_ready].port },
+        .flags = flags,
+    };
+    pod->start_call.on_answer = on_listener;
+    broker_make_listener(pod->worker->broker, &pod->start_call, pod->namespace_handle, &options);
+}
+
+struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
+    void (*on_started)(struct pod *, const struct result *, void *), void *context)
+{
+    struct pod *pod = NEW(struct pod);
+    pod->worker = worker;
+    pod->information = *information;
+    *information = (struct pod_information){ 0 };
+    pod->namespace_handle = namespace_handle;
+    pod->on_started = on_started;
+    pod->context = context;
+    pod->may_keep_source = true;
+    list_initialise(&pod->inbound_tunnels);
+    list_initialise(&pod->connections);
+    list_initialise(&pod->workload_waits);
+    for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+        pod->listeners[i].descriptor = -1;
+    }
+    const struct configuration *configuration = worker->shared->configuration;
+    struct hbone_pool_settings settings = hbone_pool_settings_default();
+    settings.session = worker_hbone_settings(worker, HBONE_CLIENT);
+    settings.streams_per_tunnel = configuration->pool_maximum_streams;
+    settings.unused_release_ms = configuration->pool_unused_release_timeout_ns / 1000000;
+    pod->tunnels = hbone_pool_new(worker->loop, &settings, &TUNNEL_OPENER, pod);
+    list_append(&worker->pods, &pod->link);
+    bind_next(pod);
+    return pod;
+}
+
+static void cut_connections(struct pod *pod, const char *reason)
+{
+    pod->is_cutting = true;
+    while (!list_is_empty(&pod->connections)) {
+        struct connection *connection = LIST_ENTRY(pod->connections.next, struct connection, link);
+        connection->cut(connection, RESPONSE_NONE, reason);
+    }
+    LIST_FOR_EACH(link, &pod->inbound_tunnels) {
+        inbound_tunnel_close(LIST_ENTRY(link, struct inbound_tunnel, link), reason);
+    }
+    pod->is_cutting = false;
+}
+
+static void on_drain_deadline(struct timer *timer)
+{
+    struct pod *pod = CONTAINER_OF(timer, struct pod, drain_deadline);
+    if (!is_idle(pod)) {
+        log_print(LOG_WARN, "ztunnel::drain", "drain duration expired with pending connections, forcefully shutting down");
+    }
+    cut_connections(pod, "connection closed due to connection drain");
+    pod_check_drained(pod);
+}
+
+void pod_drain(struct pod *pod, uint64_t deadline_ms)
+{
+    if (pod->state != POD_DRAINING) {
+        pod->state = POD_DRAINING;
+        for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+            proxy_listener_close(&pod->listeners[i]);
+        }
+        broker_call_cancel(&pod->start_call);
+        LIST_FOR_EACH(link, &pod->inbound_tunnels) {
+            inbound_tunnel_drain(LIST_ENTRY(link, struct inbound_tunnel, link));
+        }
+    }
+    /* Always by the timer, so that the pod is never freed under its caller. */
+    pod->drain_deadline.on_expire = on_drain_deadline;
+    timer_arm_after_ms(pod->worker->loop, &pod->drain_deadline, is_idle(pod) ? 0 : deadline_ms);
+}
+
+const struct workload *pod_workload(const struct pod *pod)
+{
+    return mesh_local_workload(worker_version(pod->worker), pod->information.name, pod->information.namespace_,
+        pod->information.service_account);
+}
+
+static void on_workload_deadline(struct timer *timer)
+{
+    struct workload_wait *wait = CONTAINER_OF(timer, struct workload_wait, deadline);
+    const struct pod_information *information = &wait->pod->information;
+    log_print(LOG_WARN, "ztunnel::state", "timed out waiting for workload '%s.%s (%s)' from xds", information->service_account,
+        information->namespace_, information->name);
+    list_remove(&wait->link);
+    wait->on_workload(wait, NULL);
+}
+
+void workload_wait_start(struct workload_wait *wait, struct pod *pod)
+{
+    wait->pod = pod;
+    list_initialise(&wait->link);
+    const struct workload *workload = pod_workload(pod);
+    if (workload != NULL) {
+        wait->on_workload(wait, workload);
+        return;
+    }
+    list_append(&pod->workload_waits, &wait->link);
+    wait->deadline.on_expire = on_workload_deadline;
+    timer_arm_after_ms(pod->worker->loop, &wait->deadline, WORKLOAD_WAIT_MS);
+}
+
+void workload_wait_cancel(struct workload_wait *wait)
+{
+    if (wait->pod != NULL) {
+        timer_disarm(&wait->deadline);
+        list_remove(&wait->link);
+    }
+}
+
+struct result pod_unknown_workload(const struct pod *pod)
+{
+    const struct pod_information *information = &pod->information;
+    return result_fail(RESULT_UNAVAILABLE, "failed to fetch information about local workload: %s.%s (%s)",
+        information->service_account, information->namespace_, information->name);
+}
+
+static void wake_waiters(struct pod *pod)
+{
+    const struct workload *workload = list_is_empty(&pod->workload_waits) ? NULL : pod_workload(pod);
+    while (workload != NULL && !list_is_empty(&pod->workload_waits)) {
+        struct workload_wait *wait = LIST_ENTRY(list_take_first(&pod->workload_waits), struct workload_wait, link);
+        timer_disarm(&wait->deadline);
+        wait->on_workload(wait, workload);
+    }
+}
+
+void pod_notice_version(struct pod *pod, bool policies_changed)
+{
+    wake_waiters(pod);
+    if (policies_changed) {
+        connections_enforce(&pod->connections, worker_version(pod->worker));
+    }
+}
+
+struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family)
+{
+    static const uint8_t FLAGS[POD_STOCK_COUNT] = {
+        [DIAL_TUNNEL] = SOCKET_MARKED,
+        [DIAL_UPSTREAM] = SOCKET_MARKED | SOCKET_KEEPALIVE,
+        [DIAL_APPLICATION] = SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_TRANSPARENT,
+    };
+    struct socket_stock **stock = &pod->stocks[purpose][family == IP_V6];
+    if (*stock == NULL) {
+        uint8_t flags = FLAGS[purpose];
+        if (purpose == DIAL_APPLICATION && !pod->may_keep_source) {
+            flags &= (uint8_t)~SOCKET_TRANSPARENT;
+        }
+        *stock = socket_stock_new(pod->worker->broker, pod->namespace_handle, family, flags);
+    }
+    return *stock;
+}
+
+bool pod_keeps_source(const struct pod *pod, enum pod_listener listener)
+{
+    return pod->may_keep_source && pod->listeners[listener].is_transparent;
+}

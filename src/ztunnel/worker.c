@@ -1,0 +1,131 @@
+#include "ztunnel/worker.h"
+
+#include "base/memory.h"
+#include "ztunnel/metrics.h"
+#include "ztunnel/pod.h"
+
+#include <stdio.h>
+
+/* One function to run on the worker; freed after it ran. */
+struct errand {
+    struct posted posted;
+    struct worker *worker;
+    void (*function)(struct worker *worker, void *context);
+    void *context;
+};
+
+static void run_errand(struct posted *posted)
+{
+    struct errand *errand = CONTAINER_OF(posted, struct errand, posted);
+    struct errand copy = *errand;
+    memory_free(errand);
+    copy.function(copy.worker, copy.context);
+}
+
+void worker_run(struct worker *worker, void (*function)(struct worker *worker, void *context), void *context)
+{
+    struct errand *errand = NEW(struct errand);
+    errand->posted.run = run_errand;
+    errand->worker = worker;
+    errand->function = function;
+    errand->context = context;
+    loop_post(worker->loop, &errand->posted);
+}
+
+static void notice_version(struct worker *worker, void *context)
+{
+    (void)context;
+    uint64_t generation = mesh_version_policy_generation(worker_version(worker));
+    bool policies_changed = generation != worker->checked_policy_generation;
+    worker->checked_policy_generation = generation;
+    LIST_FOR_EACH(link, &worker->pods) {
+        pod_notice_version(LIST_ENTRY(link, struct pod, link), policies_changed);
+    }
+}
+
+void worker_notice_version(struct worker *worker)
+{
+    worker_run(worker, notice_version, NULL);
+}
+
+/* Between turns a worker holds no version (QSBR), and while it waits nobody waits for it. */
+static void on_loop_phase(enum loop_phase phase, void *context)
+{
+    struct worker *worker = context;
+    switch (phase) {
+    case LOOP_TURN_ENDS: qsbr_quiescent(worker->reader); return;
+    case LOOP_WAIT_BEGINS: qsbr_offline(worker->reader); return;
+    case LOOP_WAIT_ENDS: qsbr_online(worker->reader); return;
+    }
+}
+
+static void *run_worker(void *argument)
+{
+    struct worker *worker = argument;
+    worker->reader = qsbr_register(worker->shared->readers);
+    loop_set_hook(worker->loop, on_loop_phase, worker);
+    loop_run(worker->loop);
+    loop_set_hook(worker->loop, NULL, NULL);
+    qsbr_unregister(worker->reader);
+    return NULL;
+}
+
+struct result worker_start(struct worker *worker, unsigned index, const struct shared_state *shared)
+{
+    *worker = (struct worker){ .index = index, .shared = shared };
+    list_initialise(&worker->pods);
+    worker->loop = loop_new();
+    worker->buffers = buffer_pool_new();
+    worker->metrics = metric_shard_new(shared->metrics);
+    /* Channel 0 is the control thread's. */
+    worker->broker = broker_client_new(shared->broker, index + 1, worker->loop);
+    worker->certificates = certificate_cache_new(shared->certificates, worker->loop);
+    static const char *const REPORTERS[] = { "source", "destination" };
+    for (int i = 0; i < 2; i++) {
+        worker->open_sockets_series[i] = metric_series_get(worker->metrics, METRIC_SOCKETS_OPEN, &REPORTERS[i]);
+    }
+    int error = pthread_create(&worker->thread, NULL, run_worker, worker);
+    if (error != 0) {
+        return result_system(error, "failed to start worker thread %u", index);
+    }
+    worker->has_thread = true;
+    char name[16];
+    snprintf(name, sizeof name, "ztunnel-%u", index);
+    pthread_setname_np(worker->thread, name);
+    return result_ok();
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (worker->has_thread) {
+        loop_stop(worker->loop);
+        pthread_join(worker->thread, NULL);
+    }
+    certificate_cache_free(worker->certificates);
+    broker_client_free(worker->broker);
+    buffer_pool_free(worker->buffers);
+    loop_free(worker->loop);
+}
+
+void worker_count_socket(struct worker *worker, int direction, int change)
+{
+    worker->open_sockets[direction] += (uint64_t)(int64_t)change;
+    metric_set(worker->open_sockets_series[direction], (int64_t)worker->open_sockets[direction]);
+}
+
+void worker_count_role(struct worker *worker, size_t family, const char *role)
+{
+    struct metric_series *series = metric_series_get(worker->metrics, family, &role);
+    metric_add(series, 1);
+    metric_series_put(series);
+}
+
+struct hbone_settings worker_hbone_settings(const struct worker *worker, enum hbone_role role)
+{
+    const struct configuration *configuration = worker->shared->configuration;
+    struct hbone_settings settings = hbone_settings_default(role);
+    settings.stream_window_bytes_maximum = configuration->stream_window_bytes;
+    settings.connection_window_bytes = configuration->connection_window_bytes;
+    settings.frame_bytes_maximum = configuration->frame_bytes;
+    return settings;
+}
