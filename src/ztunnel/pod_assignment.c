@@ -1,0 +1,175 @@
+#include "ztunnel/pod_assignment.h"
+
+#include "base/json_writer.h"
+#include "base/memory.h"
+#include "ztunnel/worker.h"
+
+struct pod_assignment {
+    struct loop *control;
+    struct worker *worker;
+    const struct pod_assignment_events *events;
+    void *context;
+    struct pod_information information; /* until the worker takes it */
+    uint32_t namespace_handle;
+    struct pod *pod; /* worker's thread only; NULL before the start and after the end */
+    bool is_stopping; /* control thread only */
+};
+
+/* One report from the worker to the control thread. */
+struct report {
+    struct posted posted;
+    struct pod_assignment *assignment;
+    struct result outcome;
+    char *text;
+    void (*on_text)(void *context, char *text);
+    void *context;
+};
+
+static void deliver_started(struct posted *posted)
+{
+    struct report *report = CONTAINER_OF(posted, struct report, posted);
+    struct pod_assignment *assignment = report->assignment;
+    if (!assignment->is_stopping) {
+        assignment->is_stopping = !result_is_ok(&report->outcome);
+        assignment->events->on_started(assignment->context, &report->outcome);
+    }
+    memory_free(report);
+}
+
+static void deliver_stopped(struct posted *posted)
+{
+    struct report *report = CONTAINER_OF(posted, struct report, posted);
+    struct pod_assignment *assignment = report->assignment;
+    memory_free(report);
+    assignment->events->on_stopped(assignment->context);
+    memory_free(assignment);
+}
+
+static void deliver_text(struct posted *posted)
+{
+    struct report *report = CONTAINER_OF(posted, struct report, posted);
+    report->on_text(report->context, report->text);
+    memory_free(report);
+}
+
+static void send(struct pod_assignment *assignment, struct report *report, void (*deliver)(struct posted *))
+{
+    report->assignment = assignment;
+    report->posted.run = deliver;
+    loop_post(assignment->control, &report->posted);
+}
+
+static void on_pod_started(struct pod *pod, const struct result *outcome, void *context)
+{
+    struct report *report = NEW(struct report);
+    report->outcome = *outcome;
+    send(context, report, deliver_started);
+    if (!result_is_ok(outcome)) {
+        pod_drain(pod, 0);
+    }
+}
+
+static void on_pod_stopped(const char *uid, void *context)
+{
+    (void)uid;
+    struct pod_assignment *assignment = context;
+    assignment->pod = NULL;
+    send(assignment, NEW(struct report), deliver_stopped);
+}
+
+static void start_on_worker(struct worker *worker, void *context)
+{
+    struct pod_assignment *assignment = context;
+    assignment->pod =
+        pod_start(worker, &assignment->information, assignment->namespace_handle, on_pod_started, assignment);
+    assignment->pod->on_stopped = on_pod_stopped;
+}
+
+struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker, struct pod_information *information,
+    uint32_t namespace_handle, const struct pod_assignment_events *events, void *context)
+{
+    struct pod_assignment *assignment = NEW(struct pod_assignment);
+    assignment->control = control;
+    assignment->worker = worker;
+    assignment->events = events;
+    assignment->context = context;
+    assignment->information = *information;
+    assignment->namespace_handle = namespace_handle;
+    *information = (struct pod_information){ 0 };
+    worker_run(worker, start_on_worker, assignment);
+    return assignment;
+}
+
+struct stop_order {
+    struct pod_assignment *assignment;
+    uint64_t deadline_ms;
+};
+
+static void stop_on_worker(struct worker *worker, void *context)
+{
+    (void)worker;
+    struct stop_order *order = context;
+    if (order->assignment->pod != NULL) {
+        pod_drain(order->assignment->pod, order->deadline_ms);
+    }
+    memory_free(order);
+}
+
+void pod_assignment_stop(struct pod_assignment *assignment, uint64_t deadline_ms)
+{
+    assignment->is_stopping = true;
+    struct stop_order *order = NEW(struct stop_order);
+    order->assignment = assignment;
+    order->deadline_ms = deadline_ms;
+    worker_run(assignment->worker, stop_on_worker, order);
+}
+
+struct dump_order {
+    struct pod_assignment *assignment;
+    void (*on_text)(void *context, char *text);
+    void *context;
+};
+
+static void dump_direction(const struct pod *pod, enum connection_direction direction, struct json_writer *json)
+{
+    json_array_begin(json);
+    LIST_FOR_EACH(link, &pod->connections) {
+        const struct connection *connection = LIST_ENTRY(link, struct connection, link);
+        if (connection->direction == direction && connection->is_opened) {
+            connection_dump(connection, json);
+        }
+    }
+    json_array_end(json);
+}
+
+static void dump_on_worker(struct worker *worker, void *context)
+{
+    (void)worker;
+    struct dump_order *order = context;
+    struct writer out = writer_growing();
+    struct json_writer json = json_writer_of(&out, false);
+    const struct pod *pod = order->assignment->pod;
+    json_object_begin(&json);
+    if (pod != NULL) {
+        json_key(&json, "inbound");
+        dump_direction(pod, CONNECTION_INBOUND, &json);
+        json_key(&json, "outbound");
+        dump_direction(pod, CONNECTION_OUTBOUND, &json);
+    }
+    json_object_end(&json);
+    struct report *report = NEW(struct report);
+    report->text = writer_take_string(&out);
+    report->on_text = order->on_text;
+    report->context = order->context;
+    send(order->assignment, report, deliver_text);
+    memory_free(order);
+}
+
+void pod_assignment_dump(struct pod_assignment *assignment, void (*on_text)(void *context, char *text), void *context)
+{
+    struct dump_order *order = NEW(struct dump_order);
+    order->assignment = assignment;
+    order->on_text = on_text;
+    order->context = context;
+    worker_run(assignment->worker, dump_on_worker, order);
+}

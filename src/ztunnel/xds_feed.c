@@ -1,0 +1,272 @@
+#include "ztunnel/xds_feed.h"
+
+#include "base/hash_map.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/writer.h"
+#include "mesh/change.h"
+#include "xds/address_codec.h"
+#include "xds/authorization_codec.h"
+#include "xds/node.h"
+#include "ztunnel/metrics.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { TYPE_ADDRESS, TYPE_AUTHORIZATION, TYPE_COUNT };
+
+static const struct delta_type TYPES[TYPE_COUNT] = {
+    [TYPE_ADDRESS] = { "type.googleapis.com/istio.workload.Address", false },
+    [TYPE_AUTHORIZATION] = { "type.googleapis.com/istio.security.Authorization", false },
+};
+
+/* How many workloads of this node have an identity. */
+struct local_identity {
+    size_t workloads;
+};
+
+struct xds_feed {
+    struct xds_feed_settings settings;
+    struct delta_client *client;
+    struct mesh_change *change;
+    struct hash_map *local_identities; /* identity -> struct local_identity */
+    bool is_shared;
+};
+
+static bool is_prefetched(const struct xds_feed *feed, const struct workload *workload)
+{
+    const char *node = feed->settings.configuration->node_name;
+    bool is_local = node != NULL && text_equal(workload_text(workload, WORKLOAD_NODE), node);
+    return feed->is_shared && is_local && (workload->has_native_tunnel || workload->protocol == WORKLOAD_HBONE);
+}
+
+static void count_identity(struct xds_feed *feed, const struct workload *workload)
+{
+    if (workload == NULL || !is_prefetched(feed, workload)) {
+        return;
+    }
+    struct writer identity = writer_growing();
+    workload_add_identity(workload, &identity);
+    struct local_identity *local = hash_map_get(feed->local_identities, writer_bytes(&identity));
+    if (local == NULL) {
+        local = NEW(struct local_identity);
+        hash_map_put(feed->local_identities, writer_bytes(&identity), local);
+    }
+    local->workloads++;
+    certificate_store_prefetch(feed->settings.certificates, writer_string(&identity));
+    writer_free(&identity);
+}
+
+static void discount_identity(struct xds_feed *feed, const struct workload *workload)
+{
+    if (workload == NULL || !is_prefetched(feed, workload)) {
+        return;
+    }
+    struct writer identity = writer_growing();
+    workload_add_identity(workload, &identity);
+    struct local_identity *local = hash_map_get(feed->local_identities, writer_bytes(&identity));
+    if (local != NULL) {
+        local->workloads--;
+    }
+    writer_free(&identity);
+}
+
+/* Replaced in one response is not gone: only now, at its end, are the unused forgotten. */
+static void forget_unused_identities(struct xds_feed *feed)
+{
+    size_t position = 0;
+    struct bytes identity;
+    void *value;
+    while (hash_map_next(feed->local_identities, &position, &identity, &value)) {
+        struct local_identity *local = value;
+        if (local->workloads > 0) {
+            continue;
+        }
+        char *name = string_duplicate_n((const char *)identity.data, identity.length);
+        hash_map_remove(feed->local_identities, identity);
+        memory_free(local);
+        certificate_store_forget(feed->settings.certificates, name);
+        memory_free(name);
+    }
+}
+
+static void begin(void *context, int type)
+{
+    (void)type;
+    struct xds_feed *feed = context;
+    feed->change = mesh_change_begin(mesh_publication_read(feed->settings.publication));
+}
+
+static struct result update_address(struct xds_feed *feed, const struct delta_resource *resource)
+{
+    struct decoded_address decoded;
+    RESULT_TRY(address_decode(resource->value, &decoded));
+    if (decoded.service != NULL) {
+        mesh_change_upsert_service(feed->change, decoded.service);
+        return result_ok();
+    }
+    struct bytes uid = bytes_of_string(workload_text(decoded.workload, WORKLOAD_UID));
+    const struct workload *old = mesh_workload_by_uid(mesh_change_view(feed->change), uid);
+    count_identity(feed, decoded.workload);
+    discount_identity(feed, old);
+    mesh_change_upsert_workload(feed->change, decoded.workload);
+    return result_ok();
+}
+
+static struct result update(void *context, int type, const struct delta_resource *resource)
+{
+    struct xds_feed *feed = context;
+    if (type == TYPE_ADDRESS) {
+        return update_address(feed, resource);
+    }
+    struct policy *policy;
+    RESULT_TRY(authorization_decode(resource->value, resource->name, &policy));
+    log_print(LOG_INFO, "ztunnel::state", "handling RBAC update %.*s", (int)resource->name.length, (const char *)resource->name.data);
+    mesh_change_upsert_policy(feed->change, policy);
+    return result_ok();
+}
+
+static void remove_address(struct xds_feed *feed, struct bytes name)
+{
+    discount_identity(feed, mesh_workload_by_uid(mesh_change_view(feed->change), name));
+    enum mesh_removal removal = mesh_change_remove_address(feed->change, name);
+    if (removal == MESH_REMOVAL_UNKNOWN) {
+        log_print(LOG_WARN, "ztunnel::state", "tried to remove service, but it was not found: %.*s", (int)name.length,
+            (const char *)name.data);
+    } else if (removal == MESH_REMOVAL_MALFORMED) {
+        log_print(LOG_WARN, "ztunnel::state", "tried to remove a name that is no address: %.*s", (int)name.length,
+            (const char *)name.data);
+    }
+}
+
+static void remove_resource(void *context, int type, struct bytes name)
+{
+    struct xds_feed *feed = context;
+    if (type == TYPE_ADDRESS) {
+        remove_address(feed, name);
+        return;
+    }
+    log_print(LOG_INFO, "ztunnel::state", "handling RBAC delete %.*s", (int)name.length, (const char *)name.data);
+    mesh_change_remove_policy(feed->change, name);
+}
+
+static void commit(void *context, int type)
+{
+    (void)type;
+    struct xds_feed *feed = context;
+    if (mesh_change_is_empty(feed->change)) {
+        mesh_change_discard(feed->change);
+    } else {
+        mesh_publication_publish(feed->settings.publication, mesh_change_commit(feed->change));
+        feed->settings.on_published(feed->settings.context);
+    }
+    feed->change = NULL;
+    forget_unused_identities(feed);
+}
+
+static void abort_change(void *context, int type)
+{
+    (void)type;
+    struct xds_feed *feed = context;
+    mesh_change_discard(feed->change);
+    feed->change = NULL;
+}
+
+static void on_ready(void *context)
+{
+    struct xds_feed *feed = context;
+    feed->settings.on_ready(feed->settings.context);
+}
+
+static void count_labelled(struct xds_feed *feed, enum ztunnel_metric family, const char *label, uint64_t amount)
+{
+    struct metric_series *series = metric_series_get(feed->settings.metrics, family, &label);
+    metric_add(series, amount);
+    metric_series_put(series);
+}
+
+static void on_response(void *context, const char *type_url, size_t message_bytes)
+{
+    count_labelled(context, METRIC_XDS_MESSAGE, type_url, 1);
+    count_labelled(context, METRIC_XDS_MESSAGE_BYTES, type_url, message_bytes);
+}
+
+static void on_termination(void *context, enum delta_termination reason)
+{
+    count_labelled(context, METRIC_XDS_CONNECTION_TERMINATIONS, delta_termination_name(reason), 1);
+}
+
+#define METADATA_MAXIMUM 256
+
+/* ISTIO_META_<K> and ISTIO_METAJSON_<K> (§1.1, §3.3). Keys and values point into the environment or into `keys`. */
+static size_t collect_metadata(const char *prefix, struct node_metadata *metadata, struct arena *keys)
+{
+    extern char **environ;
+    size_t count = 0;
+    for (char **entry = environ; *entry != NULL && count < METADATA_MAXIMUM; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (equals == NULL || !text_starts_with(*entry, prefix)) {
+            continue;
+        }
+        const char *key = *entry + strlen(prefix);
+        metadata[count++] =
+            (struct node_metadata){ arena_string_bytes(keys, bytes_of(key, (size_t)(equals - key))), equals + 1 };
+    }
+    return count;
+}
+
+static void encode_node(const struct configuration *configuration, struct writer *out)
+{
+    struct arena keys = { 0 };
+    struct node_metadata metadata[METADATA_MAXIMUM];
+    struct node_metadata json_metadata[METADATA_MAXIMUM];
+    const struct node_settings settings = {
+        .instance_ip = configuration->instance_ip,
+        .pod_name = configuration->pod_name,
+        .pod_namespace = configuration->pod_namespace,
+        .node_name = configuration->node_name,
+        .metadata = metadata,
+        .metadata_count = collect_metadata("ISTIO_META_", metadata, &keys),
+        .json_metadata = json_metadata,
+        .json_metadata_count = collect_metadata("ISTIO_METAJSON_", json_metadata, &keys),
+    };
+    node_encode(&settings, out);
+    arena_free(&keys);
+}
+
+struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers, const struct xds_feed_settings *settings,
+    const struct control_plane_settings *control_plane)
+{
+    struct xds_feed *feed = NEW(struct xds_feed);
+    feed->settings = *settings;
+    feed->local_identities = hash_map_new();
+    feed->is_shared = settings->configuration->proxy_mode == PROXY_MODE_SHARED;
+    struct writer node = writer_growing();
+    encode_node(settings->configuration, &node);
+    const struct delta_client_settings client_settings = {
+        .control_plane = *control_plane,
+        .node = writer_bytes(&node),
+        .types = TYPES,
+        .type_count = TYPE_COUNT,
+        .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response, on_termination },
+    };
+    feed->client = delta_client_new(control, buffers, &client_settings);
+    writer_free(&node);
+    return feed;
+}
+
+void xds_feed_start(struct xds_feed *feed)
+{
+    delta_client_start(feed->client);
+}
+
+void xds_feed_free(struct xds_feed *feed)
+{
+    if (feed == NULL) {
+        return;
+    }
+    delta_client_free(feed->client);
+    hash_map_free(feed->local_identities, memory_free);
+    memory_free(feed);
+}
