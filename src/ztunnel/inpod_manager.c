@@ -104,16 +104,19 @@ static void remove_pod(struct managed_pod *pod, uint64_t deadline_ms)
     struct inpod_manager *manager = pod->manager;
     hash_map_remove(manager->pods, bytes_of_string(pod->information.uid));
     timer_disarm(&pod->retry);
-    broker_call_cancel(&pod->registration);
     pod->is_removed = true;
     if (pod->is_up) {
         metric_count(manager->settings.metrics, METRIC_PROXIES_STOPPED, 1);
     }
-    if (pod->assignment == NULL) {
+    bool is_registering = broker_call_is_pending(&pod->registration);
+    if (pod->assignment == NULL && !is_registering) {
         free_pod(pod);
         return;
     }
     manager->leaving++;
+    if (is_registering) {
+        return; /* on_registered gives the namespace back */
+    }
     pod_assignment_stop(pod->assignment, deadline_ms);
 }
 
@@ -231,6 +234,15 @@ static void on_registered(struct broker_call *call, struct broker_answer *broker
 {
     struct managed_pod *pod = CONTAINER_OF(call, struct managed_pod, registration);
     struct inpod_manager *manager = pod->manager;
+    if (pod->is_removed) {
+        if (result_is_ok(&broker_answer->result)) {
+            broker_forget_namespace(manager->settings.broker, broker_answer->namespace_handle);
+        }
+        manager->leaving--;
+        free_pod(pod);
+        report_state(manager);
+        return;
+    }
     if (!result_is_ok(&broker_answer->result)) {
         fail_start(pod, &broker_answer->result);
         return;

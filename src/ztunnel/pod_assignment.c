@@ -12,7 +12,10 @@ struct pod_assignment {
     struct pod_information information; /* until the worker takes it */
     uint32_t namespace_handle;
     struct pod *pod; /* worker's thread only; NULL before the start and after the end */
-    bool is_stopping; /* control thread only */
+    /* Control thread only. Orders on their way to the worker keep the assignment alive. */
+    bool is_stopping;
+    bool has_stopped;
+    unsigned orders;
 };
 
 /* One report from the worker to the control thread. */
@@ -36,20 +39,34 @@ static void deliver_started(struct posted *posted)
     memory_free(report);
 }
 
+static void free_if_over(struct pod_assignment *assignment)
+{
+    if (assignment->has_stopped && assignment->orders == 0) {
+        memory_free(assignment);
+    }
+}
+
 static void deliver_stopped(struct posted *posted)
 {
     struct report *report = CONTAINER_OF(posted, struct report, posted);
     struct pod_assignment *assignment = report->assignment;
     memory_free(report);
+    assignment->has_stopped = true;
     assignment->events->on_stopped(assignment->context);
-    memory_free(assignment);
+    free_if_over(assignment);
 }
 
-static void deliver_text(struct posted *posted)
+/* An order has been carried out; with its text, if it asked for one. */
+static void deliver_order(struct posted *posted)
 {
     struct report *report = CONTAINER_OF(posted, struct report, posted);
-    report->on_text(report->context, report->text);
+    struct pod_assignment *assignment = report->assignment;
+    if (report->on_text != NULL) {
+        report->on_text(report->context, report->text);
+    }
     memory_free(report);
+    assignment->orders--;
+    free_if_over(assignment);
 }
 
 static void send(struct pod_assignment *assignment, struct report *report, void (*deliver)(struct posted *))
@@ -112,12 +129,14 @@ static void stop_on_worker(struct worker *worker, void *context)
     if (order->assignment->pod != NULL) {
         pod_drain(order->assignment->pod, order->deadline_ms);
     }
+    send(order->assignment, NEW(struct report), deliver_order);
     memory_free(order);
 }
 
 void pod_assignment_stop(struct pod_assignment *assignment, uint64_t deadline_ms)
 {
     assignment->is_stopping = true;
+    assignment->orders++;
     struct stop_order *order = NEW(struct stop_order);
     order->assignment = assignment;
     order->deadline_ms = deadline_ms;
@@ -161,12 +180,13 @@ static void dump_on_worker(struct worker *worker, void *context)
     report->text = writer_take_string(&out);
     report->on_text = order->on_text;
     report->context = order->context;
-    send(order->assignment, report, deliver_text);
+    send(order->assignment, report, deliver_order);
     memory_free(order);
 }
 
 void pod_assignment_dump(struct pod_assignment *assignment, void (*on_text)(void *context, char *text), void *context)
 {
+    assignment->orders++;
     struct dump_order *order = NEW(struct dump_order);
     order->assignment = assignment;
     order->on_text = on_text;

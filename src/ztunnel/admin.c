@@ -1,0 +1,198 @@
+#include "ztunnel/admin.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "ztunnel/metrics.h"
+
+#include <dirent.h>
+#include <sys/resource.h>
+
+struct admin {
+    struct admin_settings settings;
+    struct http1_server *admin_server;
+    struct http1_server *metrics_server;
+};
+
+static const char INDEX_PAGE[] =
+    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>ztunnel</title>"
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse}td{border-top:1px solid #ccc;padding:.4rem 1rem .4rem 0}</style></head><body>"
+    "<h1>ztunnel</h1><table>"
+    "<tr><td><a href=\"config_dump\">config_dump</a></td><td>workloads, services, policies, certificates, connections</td></tr>"
+    "<tr><td>logging</td><td>POST: read or change log levels, e.g. <code>?level=access=debug</code> or <code>?reset</code></td></tr>"
+    "<tr><td>quitquitquit</td><td>POST: shut down gracefully</td></tr>"
+    "</table></body></html>\n";
+
+static const char LOGGING_HELP[] =
+    "usage: POST /logging\t\t\t\t\t\t(To list current level)\n"
+    "usage: POST /logging?level=<level>\t\t\t\t(To change global levels)\n"
+    "usage: POST /logging?level={mod1}={level1},{mod2}={level2}\t(To change specific mods' logging level)\n"
+    "\nhint: loglevel:\terror|warn|info|debug|trace|off\n";
+
+static void answer_index(struct http1_exchange *exchange, void *context)
+{
+    (void)context;
+    http1_respond(exchange, 200, "text/html; charset=utf-8", bytes_of_string(INDEX_PAGE));
+}
+
+static void answer_config_dump(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    config_dump_answer(exchange, &admin->settings.source);
+}
+
+static void answer_quit(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    if (!http1_method_is(exchange, "POST")) {
+        http1_respond(exchange, 405, NULL, bytes_of(NULL, 0));
+        return;
+    }
+    http1_respond_text(exchange, 200, "shutdown now\n");
+    log_print(LOG_INFO, "ztunnel::signal", "received explicit shutdown signal");
+    admin->settings.on_quit(admin->settings.context);
+}
+
+static void answer_level(struct http1_exchange *exchange)
+{
+    char filter[1024];
+    log_describe_filter(filter, sizeof filter);
+    char *text = string_format("current log level is %s\n", filter);
+    http1_respond_text(exchange, 200, text);
+    memory_free(text);
+}
+
+/* What is given goes on top of the current filter, or of the one at start with `reset` (§7.1). */
+static struct result change_level(const struct admin *admin, const char *level, bool is_reset)
+{
+    char current[1024];
+    log_describe_filter(current, sizeof current);
+    const char *base = is_reset ? admin->settings.source.configuration->log_filter : current;
+    char *filter = text_is_empty(level) ? string_duplicate(base) : string_format("%s,%s", base, level);
+    struct result changed = log_set_filter(filter);
+    memory_free(filter);
+    return changed;
+}
+
+static void answer_logging(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    if (!http1_method_is(exchange, "POST")) {
+        char *text = string_format("Invalid HTTP method\n %s", LOGGING_HELP);
+        http1_respond_text(exchange, 405, text);
+        memory_free(text);
+        return;
+    }
+    char *level = http1_query(exchange, "level");
+    char *reset = http1_query(exchange, "reset");
+    struct result changed = level != NULL || reset != NULL ? change_level(admin, level, reset != NULL) : result_ok();
+    if (result_is_ok(&changed)) {
+        answer_level(exchange);
+    } else {
+        char *text = string_format("Invalid level provided: %s\n%s", level != NULL ? level : "", LOGGING_HELP);
+        http1_respond_text(exchange, 400, text);
+        memory_free(text);
+    }
+    memory_free(level);
+    memory_free(reset);
+}
+
+static uint64_t count_descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    uint64_t count = 0;
+    if (directory == NULL) {
+        return 0;
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    closedir(directory);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
+}
+
+static void set_gauge(const struct admin *admin, enum ztunnel_metric family, const char *const *labels, uint64_t value)
+{
+    struct metric_series *series = metric_series_get(admin->settings.shard, family, labels);
+    metric_set(series, (int64_t)value);
+    metric_series_put(series);
+}
+
+static void refresh_process_metrics(const struct admin *admin)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    const char *const build[] = { "ztunnel", admin->settings.source.configuration->istio_version };
+    set_gauge(admin, METRIC_PROCESS_OPEN_FDS, NULL, count_descriptors());
+    set_gauge(admin, METRIC_PROCESS_MAX_FDS, NULL, limit.rlim_cur);
+    set_gauge(admin, METRIC_BUILD, build, 1);
+}
+
+static void answer_metrics(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    refresh_process_metrics(admin);
+    struct writer out = writer_growing();
+    metric_registry_render(admin->settings.metrics, &out);
+    const char *accept = http1_header(exchange, "accept");
+    bool wants_openmetrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+    http1_respond(exchange, 200,
+        wants_openmetrics ? "application/openmetrics-text;charset=utf-8;version=1.0.0" : "text/plain; charset=utf-8",
+        writer_bytes(&out));
+    writer_free(&out);
+}
+
+static const struct http1_route ADMIN_ROUTES[] = {
+    { "/", answer_index, 0, false },
+    { "/config_dump", answer_config_dump, 0, true },
+    { "/quitquitquit", answer_quit, 0, false },
+    { "/logging", answer_logging, 0, false },
+};
+
+static const struct http1_route METRICS_ROUTES[] = {
+    { "/metrics", answer_metrics, 0, true },
+    { "/stats/prometheus", answer_metrics, 0, true },
+};
+
+struct admin *admin_new(struct loop *control, const struct admin_settings *settings)
+{
+    struct admin *admin = NEW(struct admin);
+    admin->settings = *settings;
+    const struct http1_server_settings admin_server = { ADMIN_ROUTES, ARRAY_LENGTH(ADMIN_ROUTES), admin, 0, "ztunnel::admin" };
+    const struct http1_server_settings metrics_server = { METRICS_ROUTES, ARRAY_LENGTH(METRICS_ROUTES), admin, 0,
+        "ztunnel::metrics" };
+    admin->admin_server = http1_server_new(control, &admin_server);
+    admin->metrics_server = http1_server_new(control, &metrics_server);
+    return admin;
+}
+
+struct result admin_listen(struct admin *admin)
+{
+    const struct configuration *configuration = admin->settings.source.configuration;
+    struct socket_address loopback = { .port = configuration->admin_port };
+    ip_parse("127.0.0.1", &loopback.ip);
+    RESULT_TRY(result_in(http1_server_listen(admin->admin_server, &loopback, NULL), "admin port"));
+    if (configuration->ipv6_enabled) {
+        ip_parse("::1", &loopback.ip);
+        /* A host without IPv6 on its loopback still has an admin port. */
+        (void)http1_server_listen(admin->admin_server, &loopback, NULL);
+    }
+    const struct socket_address any = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4,
+        .port = configuration->metrics_port };
+    return result_in(http1_server_listen(admin->metrics_server, &any, NULL), "metrics port");
+}
+
+void admin_set_pods(struct admin *admin, const struct inpod_manager *pods)
+{
+    admin->settings.source.pods = pods;
+}
+
+void admin_free(struct admin *admin)
+{
+    if (admin != NULL) {
+        http1_server_free(admin->admin_server);
+        http1_server_free(admin->metrics_server);
+        memory_free(admin);
+    }
+}

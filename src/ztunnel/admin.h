@@ -1,0 +1,25 @@
+/* The admin port (15000, loopback) and the metrics port (15020) (ztunnel-management §§7, 8). Control thread. */
+#ifndef AMBAR_ZTUNNEL_ADMIN_H
+#define AMBAR_ZTUNNEL_ADMIN_H
+
+#include "net/loop.h"
+#include "telemetry/metric.h"
+#include "ztunnel/config_dump.h"
+
+struct admin;
+
+struct admin_settings {
+    struct config_dump_source source;
+    struct metric_registry *metrics;
+    struct metric_shard *shard; /* of the control thread */
+    void (*on_quit)(void *context); /* POST /quitquitquit */
+    void *context;
+};
+
+struct admin *admin_new(struct loop *control, const struct admin_settings *settings);
+struct result admin_listen(struct admin *admin);
+/* The pods that the dump shows exist only after start. */
+void admin_set_pods(struct admin *admin, const struct inpod_manager *pods);
+void admin_free(struct admin *admin);
+
+#endif

@@ -1,0 +1,16 @@
+/* How this ztunnel reaches its control plane: XDS_ADDRESS, CA_ADDRESS and what goes with them, made into the settings of the
+ * xDS and CA clients (ztunnel-management §§1.2, 3.1). */
+#ifndef AMBAR_ZTUNNEL_CONTROL_TARGET_H
+#define AMBAR_ZTUNNEL_CONTROL_TARGET_H
+
+#include "base/arena.h"
+#include "xds/control_plane.h"
+#include "ztunnel/configuration.h"
+
+enum control_target { CONTROL_TARGET_XDS, CONTROL_TARGET_CA };
+
+/* Texts live in `arena`. The sentence of a failure names the variable. */
+struct result control_target_settings(const struct configuration *configuration, enum control_target target,
+    struct arena *arena, struct control_plane_settings *settings);
+
+#endif

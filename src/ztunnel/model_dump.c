@@ -1,0 +1,387 @@
+#include "ztunnel/model_dump.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A text that is shown only when it is not empty. */
+static void member_if_set(struct json_writer *json, const char *key, const char *text)
+{
+    if (text[0] != '\0') {
+        json_member_string(json, key, text);
+    }
+}
+
+static void dump_ip(struct json_writer *json, const struct ip_address *ip)
+{
+    char text[IP_TEXT_SIZE];
+    json_string(json, ip_format(ip, text));
+}
+
+static void dump_ports(struct json_writer *json, const struct port_mapping *ports, size_t count)
+{
+    json_object_begin(json);
+    for (size_t i = 0; i < count; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "%u", ports[i].service_port);
+        json_member_unsigned(json, key, ports[i].target_port);
+    }
+    json_object_end(json);
+}
+
+static void dump_gateway(struct json_writer *json, const struct gateway_address *gateway)
+{
+    struct writer destination = writer_growing();
+    if (gateway->kind == GATEWAY_HOSTNAME) {
+        writer_print(&destination, "%s/%s", gateway->namespace_, gateway->hostname);
+    } else {
+        char text[IP_TEXT_SIZE];
+        writer_print(&destination, "%s/%s", gateway->network, ip_format(&gateway->ip, text));
+    }
+    json_object_begin(json);
+    json_member_string(json, "destination", writer_string(&destination));
+    json_member_unsigned(json, "hboneMtlsPort", gateway->hbone_mtls_port);
+    json_object_end(json);
+    writer_free(&destination);
+}
+
+static void dump_application_tunnel(struct json_writer *json, const struct workload *workload)
+{
+    json_key(json, "applicationTunnel");
+    json_object_begin(json);
+    json_key(json, "port");
+    if (workload->application_tunnel_port != 0) {
+        json_unsigned(json, workload->application_tunnel_port);
+    } else {
+        json_null(json);
+    }
+    json_member_string(json, "protocol", workload->tunnel_protocol == TUNNEL_PROXY ? "PROXY" : "NONE");
+    json_object_end(json);
+}
+
+static void dump_locality(struct json_writer *json, const struct workload *workload)
+{
+    const char *region = workload_text(workload, WORKLOAD_REGION);
+    const char *zone = workload_text(workload, WORKLOAD_ZONE);
+    const char *subzone = workload_text(workload, WORKLOAD_SUBZONE);
+    if (region[0] == '\0' && zone[0] == '\0' && subzone[0] == '\0') {
+        return;
+    }
+    json_key(json, "locality");
+    json_object_begin(json);
+    json_member_string(json, "region", region);
+    json_member_string(json, "subzone", subzone);
+    json_member_string(json, "zone", zone);
+    json_object_end(json);
+}
+
+static void dump_texts(struct json_writer *json, const char *key, const char *const *texts, size_t count)
+{
+    json_key(json, key);
+    json_array_begin(json);
+    for (size_t i = 0; i < count; i++) {
+        json_string(json, texts[i]);
+    }
+    json_array_end(json);
+}
+
+static void dump_workload_services(struct json_writer *json, const struct workload *workload)
+{
+    json_key(json, "services");
+    json_array_begin(json);
+    for (size_t i = 0; i < workload->service_count; i++) {
+        json_string(json, workload->services[i].key);
+    }
+    json_array_end(json);
+}
+
+/* Keys in alphabetical order, as all of the dump. */
+void dump_workload(const struct workload *workload, struct json_writer *json)
+{
+    json_object_begin(json);
+    if (workload->has_application_tunnel) {
+        dump_application_tunnel(json, workload);
+    }
+    if (workload->policy_count > 0) {
+        dump_texts(json, "authorizationPolicies", workload->policy_keys, workload->policy_count);
+    }
+    member_if_set(json, "canonicalName", workload_text(workload, WORKLOAD_CANONICAL_NAME));
+    member_if_set(json, "canonicalRevision", workload_text(workload, WORKLOAD_CANONICAL_REVISION));
+    json_member_unsigned(json, "capacity", workload->capacity);
+    json_member_string(json, "clusterId", workload_text(workload, WORKLOAD_CLUSTER_ID));
+    member_if_set(json, "hostname", workload_text(workload, WORKLOAD_HOSTNAME));
+    dump_locality(json, workload);
+    json_member_string(json, "name", workload_text(workload, WORKLOAD_NAME));
+    json_member_string(json, "namespace", workload_text(workload, WORKLOAD_NAMESPACE));
+    if (workload->has_native_tunnel) {
+        json_member_bool(json, "nativeTunnel", true);
+    }
+    member_if_set(json, "network", workload_text(workload, WORKLOAD_NETWORK));
+    if (workload->network_gateway != NULL) {
+        json_key(json, "networkGateway");
+        dump_gateway(json, workload->network_gateway);
+    }
+    json_member_string(json, "networkMode", workload->network_mode == WORKLOAD_HOST_NETWORK ? "HostNetwork" : "Standard");
+    member_if_set(json, "node", workload_text(workload, WORKLOAD_NODE));
+    json_member_string(json, "protocol", workload->protocol == WORKLOAD_HBONE ? "HBONE" : "TCP");
+    member_if_set(json, "serviceAccount", workload_text(workload, WORKLOAD_SERVICE_ACCOUNT));
+    if (workload->service_count > 0) {
+        dump_workload_services(json, workload);
+    }
+    json_member_string(json, "status", workload->is_healthy ? "Healthy" : "Unhealthy");
+    member_if_set(json, "trustDomain", workload_text(workload, WORKLOAD_TRUST_DOMAIN));
+    member_if_set(json, "uid", workload_text(workload, WORKLOAD_UID));
+    if (workload->waypoint != NULL) {
+        json_key(json, "waypoint");
+        dump_gateway(json, workload->waypoint);
+    }
+    json_key(json, "workloadIps");
+    json_array_begin(json);
+    for (size_t i = 0; i < workload->address_count; i++) {
+        dump_ip(json, &workload->addresses[i]);
+    }
+    json_array_end(json);
+    member_if_set(json, "workloadName", workload_text(workload, WORKLOAD_OWNER_NAME));
+    member_if_set(json, "workloadType", workload_text(workload, WORKLOAD_TYPE));
+    json_object_end(json);
+}
+
+void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *json)
+{
+    json_object_begin(json);
+    json_key(json, "port");
+    dump_ports(json, endpoint->ports, endpoint->port_count);
+    json_member_string(json, "status", endpoint->is_healthy ? "Healthy" : "Unhealthy");
+    json_member_string(json, "workloadUid", endpoint->workload_uid);
+    json_object_end(json);
+}
+
+static int compare_endpoints(const void *left, const void *right)
+{
+    const struct mesh_endpoint *left_endpoint = left;
+    const struct mesh_endpoint *right_endpoint = right;
+    return strcmp(left_endpoint->workload_uid, right_endpoint->workload_uid);
+}
+
+static void dump_endpoints(const struct mesh_version *version, const struct service *service, struct json_writer *json)
+{
+    struct mesh_endpoint_iterator iterator;
+    struct mesh_endpoint *endpoints = NULL;
+    size_t count = 0;
+    mesh_endpoints_begin(version, bytes_of_string(service->key), &iterator);
+    struct mesh_endpoint endpoint;
+    while (mesh_endpoints_next(&iterator, &endpoint)) {
+        if (endpoint.is_healthy || service->allows_unhealthy) {
+            endpoints = memory_resize(endpoints, count + 1, sizeof *endpoints);
+            endpoints[count++] = endpoint;
+        }
+    }
+    if (count > 0) {
+        qsort(endpoints, count, sizeof *endpoints, compare_endpoints);
+    }
+    json_object_begin(json);
+    for (size_t i = 0; i < count; i++) {
+        json_key(json, endpoints[i].workload_uid);
+        dump_endpoint(&endpoints[i], json);
+    }
+    json_object_end(json);
+    memory_free(endpoints);
+}
+
+static void dump_load_balancer(const struct service *service, struct json_writer *json)
+{
+    static const char *const SCOPES[] = { "", "Region", "Zone", "Subzone", "Node", "Cluster", "Network" };
+    static const char *const MODES[] = { "Standard", "Strict", "Failover", "Passthrough" };
+    json_key(json, "loadBalancer");
+    json_object_begin(json);
+    json_member_string(json, "healthPolicy", service->allows_unhealthy ? "AllowAll" : "OnlyHealthy");
+    json_member_string(json, "mode", MODES[service->mode]);
+    json_key(json, "routingPreferences");
+    json_array_begin(json);
+    for (size_t i = 0; i < service->scope_count; i++) {
+        json_string(json, SCOPES[service->scopes[i]]);
+    }
+    json_array_end(json);
+    json_object_end(json);
+}
+
+static void dump_vips(const struct service *service, struct json_writer *json)
+{
+    json_key(json, "vips");
+    json_array_begin(json);
+    for (size_t i = 0; i < service->vip_count; i++) {
+        char ip[IP_TEXT_SIZE];
+        char *text = string_format("%s/%s", service->vips[i].network, ip_format(&service->vips[i].ip, ip));
+        json_string(json, text);
+        memory_free(text);
+    }
+    json_array_end(json);
+}
+
+static void dump_cidr_vips(const struct service *service, struct json_writer *json)
+{
+    json_key(json, "cidrVips");
+    json_array_begin(json);
+    for (size_t i = 0; i < service->cidr_vip_count; i++) {
+        char cidr[50];
+        json_object_begin(json);
+        json_member_string(json, "cidr", cidr_format(&service->cidr_vips[i].cidr, cidr));
+        json_member_string(json, "network", service->cidr_vips[i].network);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+static void dump_weighted_waypoints(const struct service *service, struct json_writer *json)
+{
+    json_key(json, "weightedWaypoints");
+    json_array_begin(json);
+    for (size_t i = 0; i < service->weighted_waypoint_count; i++) {
+        json_object_begin(json);
+        json_key(json, "destination");
+        dump_gateway(json, &service->weighted_waypoints[i].destination);
+        json_member_unsigned(json, "weight", service->weighted_waypoints[i].weight);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+void dump_service(const struct mesh_version *version, const struct service *service, struct json_writer *json)
+{
+    static const char *const FAMILIES[] = { "", "IPv4", "IPv6", "Dual" };
+    json_object_begin(json);
+    json_member_bool(json, "canonical", service->is_canonical);
+    if (service->cidr_vip_count > 0) {
+        dump_cidr_vips(service, json);
+    }
+    json_key(json, "endpoints");
+    dump_endpoints(version, service, json);
+    json_member_string(json, "hostname", service->hostname);
+    member_if_set(json, "ipFamilies", FAMILIES[service->ip_families]);
+    if (service->has_load_balancing) {
+        dump_load_balancer(service, json);
+    }
+    json_member_string(json, "name", service->name);
+    json_member_string(json, "namespace", service->namespace_);
+    json_key(json, "ports");
+    dump_ports(json, service->ports, service->port_count);
+    dump_texts(json, "subjectAltNames", service->subject_alt_names, service->subject_alt_name_count);
+    dump_vips(service, json);
+    json_member_string(json, "visibility", service->is_namespace_private ? "Namespace" : "Public");
+    if (service->waypoint != NULL) {
+        json_key(json, "waypoint");
+        dump_gateway(json, service->waypoint);
+    }
+    if (service->weighted_waypoint_count > 0) {
+        dump_weighted_waypoints(service, json);
+    }
+    json_object_end(json);
+}
+
+static void dump_policy_text(const union policy_value *value, struct json_writer *json)
+{
+    static const char *const KINDS[] = { "Exact", "Prefix", "Suffix", "Presence" };
+    json_object_begin(json);
+    json_key(json, KINDS[value->text.kind]);
+    if (value->text.kind == POLICY_PRESENCE) {
+        json_array_begin(json);
+        json_array_end(json);
+    } else {
+        json_string(json, value->text.text);
+    }
+    json_object_end(json);
+}
+
+static void dump_policy_value(enum policy_field field, const union policy_value *value, struct json_writer *json)
+{
+    char cidr[50];
+    switch (field) {
+    case POLICY_NAMESPACES:
+    case POLICY_NOT_NAMESPACES:
+    case POLICY_PRINCIPALS:
+    case POLICY_NOT_PRINCIPALS: dump_policy_text(value, json); return;
+    case POLICY_SOURCE_IPS:
+    case POLICY_NOT_SOURCE_IPS:
+    case POLICY_DESTINATION_IPS:
+    case POLICY_NOT_DESTINATION_IPS: json_string(json, cidr_format(&value->cidr, cidr)); return;
+    case POLICY_DESTINATION_PORTS:
+    case POLICY_NOT_DESTINATION_PORTS: json_unsigned(json, value->port); return;
+    case POLICY_SERVICE_ACCOUNTS:
+    case POLICY_NOT_SERVICE_ACCOUNTS:
+        json_object_begin(json);
+        json_member_string(json, "namespace", value->account.namespace_);
+        json_member_string(json, "serviceAccount", value->account.service_account);
+        json_object_end(json);
+        return;
+    case POLICY_FIELD_END: return;
+    }
+}
+
+static void dump_match(const struct policy *policy, const struct policy_match *match, struct json_writer *json)
+{
+    /* The fields in the alphabetical order of their keys. */
+    static const struct {
+        const char *key;
+        enum policy_field field;
+    } KEYS[] = {
+        { "destinationIps", POLICY_DESTINATION_IPS },
+        { "destinationPorts", POLICY_DESTINATION_PORTS },
+        { "namespaces", POLICY_NAMESPACES },
+        { "notDestinationIps", POLICY_NOT_DESTINATION_IPS },
+        { "notDestinationPorts", POLICY_NOT_DESTINATION_PORTS },
+        { "notNamespaces", POLICY_NOT_NAMESPACES },
+        { "notPrincipals", POLICY_NOT_PRINCIPALS },
+        { "notServiceAccounts", POLICY_NOT_SERVICE_ACCOUNTS },
+        { "notSourceIps", POLICY_NOT_SOURCE_IPS },
+        { "principals", POLICY_PRINCIPALS },
+        { "serviceAccounts", POLICY_SERVICE_ACCOUNTS },
+        { "sourceIps", POLICY_SOURCE_IPS },
+    };
+    json_object_begin(json);
+    for (size_t i = 0; i < ARRAY_LENGTH(KEYS); i++) {
+        const struct policy_range *list = &match->lists[KEYS[i].field - 1];
+        if (list->count == 0) {
+            continue;
+        }
+        json_key(json, KEYS[i].key);
+        json_array_begin(json);
+        for (uint32_t j = 0; j < list->count; j++) {
+            dump_policy_value(KEYS[i].field, &policy->values[list->first + j], json);
+        }
+        json_array_end(json);
+    }
+    json_object_end(json);
+}
+
+static void dump_clause(const struct policy *policy, const struct policy_range *clause, struct json_writer *json)
+{
+    json_array_begin(json);
+    for (uint32_t i = 0; i < clause->count; i++) {
+        dump_match(policy, &policy->matches[clause->first + i], json);
+    }
+    json_array_end(json);
+}
+
+void dump_policy(const struct policy *policy, struct json_writer *json)
+{
+    static const char *const SCOPES[] = { "Global", "Namespace", "WorkloadSelector" };
+    json_object_begin(json);
+    json_member_string(json, "action", policy->action == POLICY_DENY ? "Deny" : "Allow");
+    json_member_bool(json, "dryRun", policy->is_dry_run);
+    json_member_string(json, "name", policy->name);
+    json_member_string(json, "namespace", policy->namespace_);
+    json_key(json, "rules");
+    json_array_begin(json);
+    for (uint32_t i = 0; i < policy->rule_count; i++) {
+        json_array_begin(json);
+        const struct policy_range *rule = &policy->rules[i];
+        for (uint32_t j = 0; j < rule->count; j++) {
+            dump_clause(policy, &policy->clauses[rule->first + j], json);
+        }
+        json_array_end(json);
+    }
+    json_array_end(json);
+    json_member_string(json, "scope", SCOPES[policy->scope]);
+    json_object_end(json);
+}
