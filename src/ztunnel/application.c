@@ -1,0 +1,498 @@
+#include "ztunnel/application.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "mesh/change.h"
+#include "tls/policy.h"
+#include "xds/ca_client.h"
+#include "xds/local_file.h"
+#include "ztunnel/admin.h"
+#include "ztunnel/control_target.h"
+#include "ztunnel/inpod_manager.h"
+#include "ztunnel/metrics.h"
+#include "ztunnel/pod_assignment.h"
+#include "ztunnel/readiness.h"
+#include "ztunnel/version.h"
+#include "ztunnel/worker.h"
+#include "ztunnel/xds_feed.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define HOUSEKEEPING_MS 1000
+#define CONTROL_CHANNEL 0
+
+struct application {
+    const struct configuration *configuration;
+    struct shared_state shared;
+    struct loop *loop;
+    struct buffer_pool *buffers;
+    struct metric_shard *shard;
+    struct broker_client *broker;
+    struct worker *workers;
+    size_t worker_count;
+    struct readiness *readiness;
+    struct admin *admin;
+    struct arena texts; /* of the control plane's settings */
+    struct xds_feed *feed;
+    struct inpod_manager *pods;
+    struct pod_assignment **dedicated; /* one per worker */
+    size_t dedicated_started;
+    size_t dedicated_running;
+    struct io_watch signals;
+    struct timer housekeeping;
+    bool is_gate_open; /* the model is there: traffic may be taken */
+    bool is_stopping;
+    int stop_signal;
+    struct result failure;
+};
+
+static void begin_stop(struct application *application);
+
+static void fail_and_stop(struct application *application, const struct result *failure)
+{
+    if (result_is_ok(&application->failure)) {
+        application->failure = *failure;
+    }
+    begin_stop(application);
+}
+
+static void notice_version(void *context)
+{
+    struct application *application = context;
+    for (size_t i = 0; i < application->worker_count; i++) {
+        worker_notice_version(&application->workers[i]);
+    }
+}
+
+/* Replaced versions wait for the workers' next turn; somebody has to come back and release them. */
+static void on_housekeeping(struct timer *timer)
+{
+    struct application *application = CONTAINER_OF(timer, struct application, housekeeping);
+    qsbr_reclaim(application->shared.readers);
+    timer_arm_after_ms(application->loop, timer, HOUSEKEEPING_MS);
+}
+
+static void on_dedicated_started(void *context, const struct result *outcome)
+{
+    struct application *application = context;
+    if (!result_is_ok(outcome)) {
+        fail_and_stop(application, outcome);
+        return;
+    }
+    if (++application->dedicated_started == application->worker_count) {
+        readiness_complete(application->readiness, READINESS_PROXY);
+    }
+}
+
+static void on_dedicated_stopped(void *context)
+{
+    struct application *application = context;
+    if (--application->dedicated_running == 0 && application->is_stopping) {
+        loop_stop(application->loop);
+    }
+}
+
+static const struct pod_assignment_events DEDICATED_EVENTS = { on_dedicated_started, on_dedicated_stopped };
+
+/* "namespace/name/service-account" */
+static struct result parse_workload_information(const char *text, struct pod_information *information)
+{
+    struct bytes rest = bytes_of_string(text);
+    struct bytes parts[3];
+    struct bytes more;
+    for (int i = 0; i < 3; i++) {
+        if (!bytes_split(&rest, '/', &parts[i]) || parts[i].length == 0) {
+            return result_fail(RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
+        }
+    }
+    if (bytes_split(&rest, '/', &more)) {
+        return result_fail(RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
+    }
+    *information = (struct pod_information){
+        .uid = string_duplicate("dedicated"),
+        .namespace_ = string_duplicate_n((const char *)parts[0].data, parts[0].length),
+        .name = string_duplicate_n((const char *)parts[1].data, parts[1].length),
+        .service_account = string_duplicate_n((const char *)parts[2].data, parts[2].length),
+    };
+    return result_ok();
+}
+
+static void start_dedicated(struct application *application)
+{
+    application->dedicated = memory_allocate_zeroed(application->worker_count, sizeof(struct pod_assignment *));
+    for (size_t i = 0; i < application->worker_count; i++) {
+        struct pod_information information;
+        struct result parsed =
+            parse_workload_information(application->configuration->proxy_workload_information, &information);
+        if (!result_is_ok(&parsed)) {
+            fail_and_stop(application, &parsed);
+            return;
+        }
+        application->dedicated_running++;
+        application->dedicated[i] = pod_assignment_start(application->loop, &application->workers[i], &information,
+            BROKER_OWN_NAMESPACE_HANDLE, &DEDICATED_EVENTS, application);
+    }
+}
+
+static void on_pods_ready_change(void *context, bool is_ready)
+{
+    struct application *application = context;
+    if (is_ready) {
+        readiness_complete(application->readiness, READINESS_WORKLOAD_MANAGER);
+    } else {
+        readiness_await(application->readiness, READINESS_WORKLOAD_MANAGER);
+    }
+}
+
+static void on_pods_stopped(void *context)
+{
+    struct application *application = context;
+    loop_stop(application->loop);
+}
+
+static void start_shared(struct application *application)
+{
+    const struct inpod_manager_settings settings = {
+        .socket_path = application->configuration->inpod_socket_path,
+        .workers = application->workers,
+        .worker_count = application->worker_count,
+        .broker = application->broker,
+        .metrics = application->shard,
+        .on_ready_change = on_pods_ready_change,
+        .on_stopped = on_pods_stopped,
+        .context = application,
+    };
+    application->pods = inpod_manager_new(application->loop, &settings);
+    admin_set_pods(application->admin, application->pods);
+    readiness_complete(application->readiness, READINESS_PROXY);
+}
+
+/* Nothing is accepted, and the node agent is not even dialled, before the model is there (§2, "Gate"). */
+static void open_gate(void *context)
+{
+    struct application *application = context;
+    if (application->is_gate_open || application->is_stopping) {
+        return;
+    }
+    application->is_gate_open = true;
+    readiness_complete(application->readiness, READINESS_STATE_MANAGER);
+    if (application->configuration->proxy_mode == PROXY_MODE_SHARED) {
+        start_shared(application);
+    } else {
+        start_dedicated(application);
+    }
+}
+
+static void begin_stop(struct application *application)
+{
+    if (application->is_stopping) {
+        return;
+    }
+    application->is_stopping = true;
+    uint64_t deadline_ms = application->configuration->termination_deadline_ns / NANOSECONDS_PER_MILLISECOND;
+    readiness_free(application->readiness);
+    application->readiness = NULL;
+    if (application->pods != NULL) {
+        inpod_manager_stop(application->pods, deadline_ms);
+        return;
+    }
+    for (size_t i = 0; application->dedicated != NULL && i < application->worker_count; i++) {
+        if (application->dedicated[i] != NULL) {
+            pod_assignment_stop(application->dedicated[i], deadline_ms);
+        }
+    }
+    if (application->dedicated_running == 0) {
+        loop_stop(application->loop);
+    }
+}
+
+static void on_signal(struct io_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct application *application = CONTAINER_OF(watch, struct application, signals);
+    struct signalfd_siginfo information;
+    while (read(watch->descriptor, &information, sizeof information) == (ssize_t)sizeof information) {
+        int number = (int)information.ssi_signo;
+        if (application->is_stopping) {
+            if (number == SIGINT && application->stop_signal == SIGINT) {
+                log_print(LOG_INFO, "ztunnel::signal", "Double Ctrl+C, exit immediately");
+                log_stop();
+                _exit(0);
+            }
+            continue;
+        }
+        application->stop_signal = number;
+        log_print(LOG_INFO, "ztunnel::signal", "received signal %s, starting shutdown", number == SIGTERM ? "SIGTERM" : "SIGINT");
+        begin_stop(application);
+    }
+}
+
+static struct result watch_signals(struct application *application)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int descriptor = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    application->signals.on_ready = on_signal;
+    return loop_watch(application->loop, &application->signals, descriptor, EPOLLIN);
+}
+
+static void on_quit(void *context)
+{
+    begin_stop(context);
+}
+
+static void on_broker_death(void *context, const struct result *reason)
+{
+    fail_and_stop(context, reason);
+}
+
+static struct result start_broker(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    static const enum socket_transparency TRANSPARENCY[] = {
+        [ORIGINAL_SOURCE_TRY] = TRANSPARENCY_IF_POSSIBLE,
+        [ORIGINAL_SOURCE_MUST] = TRANSPARENCY_REQUIRED,
+        [ORIGINAL_SOURCE_NEVER] = TRANSPARENCY_NEVER,
+    };
+    struct socket_settings *sockets = &application->shared.sockets;
+    *sockets = (struct socket_settings){
+        .mark = configuration->packet_mark,
+        .transparency = TRANSPARENCY[configuration->original_source],
+        .keepalive_is_enabled = configuration->keepalive_enabled,
+        .user_timeout_is_enabled = configuration->user_timeout_enabled,
+        .keepalive_time_s = (uint32_t)(configuration->keepalive_time_ns / NANOSECONDS_PER_SECOND),
+        .keepalive_interval_s = (uint32_t)(configuration->keepalive_interval_ns / NANOSECONDS_PER_SECOND),
+        .keepalive_retries = configuration->keepalive_retries,
+    };
+    const struct broker_settings settings = {
+        .mode = configuration->proxy_mode == PROXY_MODE_SHARED ? BROKER_ALL_NAMESPACES : BROKER_NONE,
+        .channel_count = configuration->worker_count + 1,
+        .sockets = *sockets,
+    };
+    RESULT_TRY(broker_start(&settings, &application->shared.broker));
+    if (configuration->proxy_mode == PROXY_MODE_SHARED) {
+        RESULT_TRY(broker_drop_privileges());
+    }
+    return result_ok();
+}
+
+static void log_start_up(const struct application *application, uint64_t soft_limit)
+{
+    struct writer version = writer_growing();
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    version_write(application->configuration->istio_version, &version);
+    log_print(LOG_INFO, "ztunnel", "version: %s", writer_string(&version));
+    log_print(LOG_INFO, "ztunnel", "set file descriptor limits from %llu to %llu", (unsigned long long)soft_limit,
+        (unsigned long long)limit.rlim_cur);
+    writer_free(&version);
+}
+
+static struct result start_certificates(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    struct certificate_source *source;
+    if (configuration->certificate_file != NULL) {
+        struct certificate_bundle *bundle;
+        RESULT_TRY(certificate_bundle_from_files(configuration->certificate_key_file, configuration->certificate_file,
+            configuration->certificate_root_file, clock_wall_s(), &bundle));
+        certificate_bundle_release(bundle);
+        source = certificate_files_new(application->loop, configuration->certificate_key_file, configuration->certificate_file,
+            configuration->certificate_root_file);
+    } else {
+        struct ca_client_settings settings = {
+            .secret_ttl_s = configuration->secret_ttl_ns / NANOSECONDS_PER_SECOND,
+            .is_shared = configuration->proxy_mode == PROXY_MODE_SHARED,
+        };
+        RESULT_TRY(
+            control_target_settings(configuration, CONTROL_TARGET_CA, &application->texts, &settings.control_plane));
+        source = ca_client_new(application->loop, application->buffers, &settings);
+    }
+    application->shared.certificates = certificate_store_new(application->loop, source);
+    return result_ok();
+}
+
+static struct result load_local_file(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    const char *path = text_is_empty(configuration->local_xds_path) ? NULL : configuration->local_xds_path;
+    const char *text = text_is_empty(configuration->local_xds) ? NULL : configuration->local_xds;
+    if (path == NULL && text == NULL) {
+        return result_ok();
+    }
+    struct mesh_change *change = mesh_change_begin(mesh_publication_read(application->shared.publication));
+    struct result loaded = local_file_initialise(path, text, change);
+    if (!result_is_ok(&loaded)) {
+        mesh_change_discard(change);
+        return loaded;
+    }
+    mesh_publication_publish(application->shared.publication, mesh_change_commit(change));
+    return result_ok();
+}
+
+static struct result start_model(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    RESULT_TRY(load_local_file(application));
+    if (configuration->xds_address[0] == '\0') {
+        return result_ok();
+    }
+    struct control_plane_settings control_plane;
+    RESULT_TRY(control_target_settings(configuration, CONTROL_TARGET_XDS, &application->texts, &control_plane));
+    const struct xds_feed_settings settings = {
+        .configuration = configuration,
+        .publication = application->shared.publication,
+        .certificates = application->shared.certificates,
+        .metrics = application->shard,
+        .on_published = notice_version,
+        .on_ready = open_gate,
+        .context = application,
+    };
+    application->feed = xds_feed_new(application->loop, application->buffers, &settings, &control_plane);
+    return result_ok();
+}
+
+static struct result start_workers(struct application *application)
+{
+    application->workers = memory_allocate_zeroed(application->configuration->worker_count, sizeof *application->workers);
+    for (size_t i = 0; i < application->configuration->worker_count; i++) {
+        RESULT_TRY(worker_start(&application->workers[i], (unsigned)i, &application->shared));
+        application->worker_count++;
+    }
+    return result_ok();
+}
+
+static void make_shared_state(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    struct shared_state *shared = &application->shared;
+    shared->configuration = configuration;
+    shared->illegal_ports = (struct illegal_ports){ { OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, INBOUND_HBONE_PORT }, 3 };
+    shared->readers = qsbr_new();
+    shared->metrics = metric_registry_new(ZTUNNEL_METRICS, METRIC_COUNT);
+    const struct mesh_settings mesh = { configuration->network, configuration->node_name };
+    shared->publication = mesh_publication_new(shared->readers, mesh_version_new(&mesh));
+    application->shard = metric_shard_new(shared->metrics);
+}
+
+static struct result start_servers(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    application->readiness = readiness_new(application->loop);
+    readiness_await(application->readiness, READINESS_STATE_MANAGER);
+    readiness_await(application->readiness, READINESS_PROXY);
+    if (configuration->proxy_mode == PROXY_MODE_SHARED) {
+        readiness_await(application->readiness, READINESS_WORKLOAD_MANAGER);
+    }
+    RESULT_TRY(result_in(
+        readiness_listen(application->readiness, configuration->readiness_port, configuration->ipv6_enabled), "readiness port"));
+    const struct admin_settings settings = {
+        .source = { configuration, application->shared.publication, application->shared.certificates, NULL },
+        .metrics = application->shared.metrics,
+        .shard = application->shard,
+        .on_quit = on_quit,
+        .context = application,
+    };
+    application->admin = admin_new(application->loop, &settings);
+    return admin_listen(application->admin);
+}
+
+static struct result start(struct application *application)
+{
+    RESULT_TRY(start_certificates(application));
+    RESULT_TRY(start_servers(application));
+    RESULT_TRY(start_workers(application));
+    RESULT_TRY(start_model(application));
+    if (application->configuration->proxy_mode == PROXY_MODE_SHARED) {
+        RESULT_TRY(broker_watch_death(application->shared.broker, application->loop, on_broker_death, application));
+    }
+    application->housekeeping.on_expire = on_housekeeping;
+    timer_arm_after_ms(application->loop, &application->housekeeping, HOUSEKEEPING_MS);
+    if (application->feed != NULL) {
+        xds_feed_start(application->feed);
+    } else {
+        open_gate(application);
+    }
+    return result_ok();
+}
+
+/* In the reverse order of start; everything that may still be absent after a failed start is allowed to be. */
+static void free_all(struct application *application)
+{
+    xds_feed_free(application->feed);
+    for (size_t i = 0; i < application->worker_count; i++) {
+        worker_stop(&application->workers[i]);
+    }
+    memory_free(application->workers);
+    memory_free(application->dedicated);
+    admin_free(application->admin);
+    readiness_free(application->readiness);
+    inpod_manager_free(application->pods);
+    if (application->shared.certificates != NULL) {
+        certificate_store_free(application->shared.certificates);
+    }
+    broker_client_free(application->broker);
+    broker_stop(application->shared.broker);
+    mesh_publication_free(application->shared.publication);
+    qsbr_free(application->shared.readers);
+    metric_registry_free(application->shared.metrics);
+    arena_free(&application->texts);
+    timer_disarm(&application->housekeeping);
+    int descriptor = application->signals.descriptor;
+    loop_unwatch(&application->signals);
+    close(descriptor);
+    buffer_pool_free(application->buffers);
+    loop_free(application->loop);
+}
+
+struct result application_run(const struct configuration *configuration)
+{
+    struct application *application = NEW(struct application);
+    application->configuration = configuration;
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    socket_raise_descriptor_limit();
+    /* The broker is forked first: before any key, any thread and any log writer exists. */
+    struct result started = start_broker(application);
+    if (!result_is_ok(&started)) {
+        memory_free(application);
+        return started;
+    }
+    const struct log_settings log = { configuration->log_format == 1, configuration->log_filter, STDOUT_FILENO };
+    const struct tls_policy policy = { configuration->tls12_enabled, configuration->compliance_policy == 1 };
+    application->loop = loop_new();
+    application->buffers = buffer_pool_new();
+    make_shared_state(application);
+    application->broker = broker_client_new(application->shared.broker, CONTROL_CHANNEL, application->loop);
+    started = watch_signals(application);
+    if (result_is_ok(&started)) {
+        started = log_start(&log);
+    }
+    if (result_is_ok(&started)) {
+        started = tls_start(&policy);
+    }
+    if (result_is_ok(&started)) {
+        log_start_up(application, limit.rlim_cur);
+        started = start(application);
+    }
+    if (result_is_ok(&started)) {
+        loop_run(application->loop);
+        log_print(LOG_INFO, "ztunnel", "shutdown complete");
+        started = application->failure;
+    }
+    free_all(application);
+    memory_free(application);
+    log_stop();
+    return started;
+}
