@@ -30,6 +30,8 @@ void json_unsigned(struct json_writer *json, uint64_t value);
 void json_signed(struct json_writer *json, int64_t value);
 void json_bool(struct json_writer *json, bool value);
 void json_null(struct json_writer *json);
+/* A value that is JSON already, as it is (compact inside a pretty document). */
+void json_raw(struct json_writer *json, struct bytes value);
 /* Key and value at once. */
 void json_member_string(struct json_writer *json, const char *key, const char *text);
 void json_member_unsigned(struct json_writer *json, const char *key, uint64_t value);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "mesh/change.h"
+#include "tls/certificate_bundle.h"
 #include "tls/policy.h"
 #include "xds/ca_client.h"
 #include "xds/local_file.h"

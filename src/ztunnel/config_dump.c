@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "tls/certificate_bundle.h"
 #include "tls/identity.h"
 #include "ztunnel/model_dump.h"

@@ -69,7 +69,7 @@ static void deliver_order(struct posted *posted)
     free_if_over(assignment);
 }
 
-static void send(struct pod_assignment *assignment, struct report *report, void (*deliver)(struct posted *))
+static void report_back(struct pod_assignment *assignment, struct report *report, void (*deliver)(struct posted *))
 {
     report->assignment = assignment;
     report->posted.run = deliver;
@@ -80,7 +80,7 @@ static void on_pod_started(struct pod *pod, const struct result *outcome, void *
 {
     struct report *report = NEW(struct report);
     report->outcome = *outcome;
-    send(context, report, deliver_started);
+    report_back(context, report, deliver_started);
     if (!result_is_ok(outcome)) {
         pod_drain(pod, 0);
     }
@@ -91,7 +91,7 @@ static void on_pod_stopped(const char *uid, void *context)
     (void)uid;
     struct pod_assignment *assignment = context;
     assignment->pod = NULL;
-    send(assignment, NEW(struct report), deliver_stopped);
+    report_back(assignment, NEW(struct report), deliver_stopped);
 }
 
 static void start_on_worker(struct worker *worker, void *context)
@@ -129,7 +129,7 @@ static void stop_on_worker(struct worker *worker, void *context)
     if (order->assignment->pod != NULL) {
         pod_drain(order->assignment->pod, order->deadline_ms);
     }
-    send(order->assignment, NEW(struct report), deliver_order);
+    report_back(order->assignment, NEW(struct report), deliver_order);
     memory_free(order);
 }
 
@@ -180,7 +180,7 @@ static void dump_on_worker(struct worker *worker, void *context)
     report->text = writer_take_string(&out);
     report->on_text = order->on_text;
     report->context = order->context;
-    send(order->assignment, report, deliver_order);
+    report_back(order->assignment, report, deliver_order);
     memory_free(order);
 }
 

@@ -31,6 +31,7 @@ struct xds_feed {
     struct delta_client *client;
     struct mesh_change *change;
     struct hash_map *local_identities; /* identity -> struct local_identity */
+    struct hash_map *local_workloads;  /* uid -> its struct local_identity, borrowed */
     bool is_shared;
 };
 
@@ -41,9 +42,19 @@ static bool is_prefetched(const struct xds_feed *feed, const struct workload *wo
     return feed->is_shared && is_local && (workload->has_native_tunnel || workload->protocol == WORKLOAD_HBONE);
 }
 
+static void discount_identity(struct xds_feed *feed, struct bytes uid)
+{
+    struct local_identity *local = hash_map_remove(feed->local_workloads, uid);
+    if (local != NULL) {
+        local->workloads--;
+    }
+}
+
 static void count_identity(struct xds_feed *feed, const struct workload *workload)
 {
-    if (workload == NULL || !is_prefetched(feed, workload)) {
+    struct bytes uid = bytes_of_string(workload_text(workload, WORKLOAD_UID));
+    discount_identity(feed, uid);
+    if (!is_prefetched(feed, workload)) {
         return;
     }
     struct writer identity = writer_growing();
@@ -54,21 +65,8 @@ static void count_identity(struct xds_feed *feed, const struct workload *workloa
         hash_map_put(feed->local_identities, writer_bytes(&identity), local);
     }
     local->workloads++;
+    hash_map_put(feed->local_workloads, uid, local);
     certificate_store_prefetch(feed->settings.certificates, writer_string(&identity));
-    writer_free(&identity);
-}
-
-static void discount_identity(struct xds_feed *feed, const struct workload *workload)
-{
-    if (workload == NULL || !is_prefetched(feed, workload)) {
-        return;
-    }
-    struct writer identity = writer_growing();
-    workload_add_identity(workload, &identity);
-    struct local_identity *local = hash_map_get(feed->local_identities, writer_bytes(&identity));
-    if (local != NULL) {
-        local->workloads--;
-    }
     writer_free(&identity);
 }
 
@@ -106,10 +104,7 @@ static struct result update_address(struct xds_feed *feed, const struct delta_re
         mesh_change_upsert_service(feed->change, decoded.service);
         return result_ok();
     }
-    struct bytes uid = bytes_of_string(workload_text(decoded.workload, WORKLOAD_UID));
-    const struct workload *old = mesh_workload_by_uid(mesh_change_view(feed->change), uid);
     count_identity(feed, decoded.workload);
-    discount_identity(feed, old);
     mesh_change_upsert_workload(feed->change, decoded.workload);
     return result_ok();
 }
@@ -129,7 +124,7 @@ static struct result update(void *context, int type, const struct delta_resource
 
 static void remove_address(struct xds_feed *feed, struct bytes name)
 {
-    discount_identity(feed, mesh_workload_by_uid(mesh_change_view(feed->change), name));
+    discount_identity(feed, name);
     enum mesh_removal removal = mesh_change_remove_address(feed->change, name);
     if (removal == MESH_REMOVAL_UNKNOWN) {
         log_print(LOG_WARN, "ztunnel::state", "tried to remove service, but it was not found: %.*s", (int)name.length,
@@ -241,6 +236,7 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
     struct xds_feed *feed = NEW(struct xds_feed);
     feed->settings = *settings;
     feed->local_identities = hash_map_new();
+    feed->local_workloads = hash_map_new();
     feed->is_shared = settings->configuration->proxy_mode == PROXY_MODE_SHARED;
     struct writer node = writer_growing();
     encode_node(settings->configuration, &node);
@@ -267,6 +263,7 @@ void xds_feed_free(struct xds_feed *feed)
         return;
     }
     delta_client_free(feed->client);
+    hash_map_free(feed->local_workloads, NULL);
     hash_map_free(feed->local_identities, memory_free);
     memory_free(feed);
 }
