@@ -273,7 +273,7 @@ static void validate_spec(struct kube_decode *decode, const struct yaml_node *no
     }
     for (size_t i = 0; i < policy->targets.count; i++) {
         const char *namespace_ = policy->targets.items[i].namespace_;
-        if (namespace_[0] != '\0' && strcmp(namespace_, policy->object.metadata.namespace_) != 0) {
+        if (namespace_[0] != '\0' && strcmp(namespace_, decode->namespace_) != 0) {
             kube_decode_error(decode, node, "targetRefs", (long)i, "a target in another namespace is not allowed");
         }
     }

@@ -19,7 +19,7 @@ static void report(struct kube_decode *decode, uint32_t line, const char *field,
     const struct kube_problem where = {
         .severity = KUBE_ERROR,
         .file = decode->file,
-        .line = line,
+        .line = line == 0 ? 0 : line + decode->line_offset,
         .object = decode->object,
         .field = field,
     };

@@ -62,7 +62,9 @@ struct kube_decode {
     struct arena *arena; /* where the result lives */
     struct kube_problems *problems;
     const char *file;
-    const char *object; /* "Pod shop/web" */
+    const char *object;     /* "Pod shop/web" */
+    const char *namespace_; /* of the object */
+    uint32_t line_offset;   /* added to every line: YAML inside a string of YAML */
     size_t error_count;
     struct writer path; /* of the value being read */
 };

@@ -22,6 +22,11 @@ struct kube_object_list {
     const struct kube_object *const *items; /* borrowed until the store changes */
     size_t count;
 };
+/* By kube_object.key. */
+const struct kube_object *kube_store_find(const struct kube_store *store, const char *key);
+
+/* After the last put and before the first list: lists are in the order of namespace and name then. */
+void kube_store_sort(struct kube_store *store);
 struct kube_object_list kube_store_list(const struct kube_store *store, enum kube_kind kind);
 
 #endif
