@@ -67,16 +67,6 @@ static void report(struct kube_problems *problems, const char *path, const char 
 
 /* ---- one file ---- */
 
-static struct kube_object *find_object(const struct kube_read_file *content, const char *key)
-{
-    for (size_t i = 0; i < content->count; i++) {
-        if (content->items[i].key != NULL && strcmp(content->items[i].key, key) == 0) {
-            return content->items[i].object;
-        }
-    }
-    return NULL;
-}
-
 static struct hash_map *keys_of(const struct kube_read_file *content)
 {
     struct hash_map *keys = hash_map_new();
@@ -103,14 +93,16 @@ static void append_kept(struct kube_read_file *content, const struct kube_read_o
 static void keep_last_good(struct kube_read_file *fresh, const struct kube_read_file *previous)
 {
     bool may_hide_objects = fresh->is_unreadable;
+    struct hash_map *previous_keys = keys_of(previous);
     for (size_t i = 0; i < fresh->count; i++) {
         struct kube_read_object *item = &fresh->items[i];
         may_hide_objects = may_hide_objects || item->key == NULL;
         if (item->key != NULL && item->object == NULL) {
-            struct kube_object *good = find_object(previous, item->key);
-            item->object = good == NULL ? NULL : kube_object_reference(good);
+            const struct kube_read_object *good = hash_map_get(previous_keys, bytes_of_string(item->key));
+            item->object = good == NULL || good->object == NULL ? NULL : kube_object_reference(good->object);
         }
     }
+    hash_map_free(previous_keys, NULL);
     if (!may_hide_objects) {
         return;
     }
