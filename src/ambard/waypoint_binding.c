@@ -265,21 +265,11 @@ static const char *describe_failure(
     return "";
 }
 
-static const struct kube_label *find_label(const struct kube_labels *labels, const char *key)
-{
-    for (size_t i = 0; i < labels->count; i++) {
-        if (strcmp(labels->items[i].key, key) == 0) {
-            return &labels->items[i];
-        }
-    }
-    return NULL;
-}
-
 static uint32_t read_weight(const struct kube_labels *annotations)
 {
-    const struct kube_label *annotation = find_label(annotations, LABEL_USE_WAYPOINT "-canary-weight");
+    const char *annotation = kube_labels_get(annotations, LABEL_USE_WAYPOINT "-canary-weight");
     uint64_t weight = 0;
-    return annotation != NULL && text_to_u64(annotation->value, 100, &weight) ? (uint32_t)weight : 0;
+    return annotation != NULL && text_to_u64(annotation, 100, &weight) ? (uint32_t)weight : 0;
 }
 
 /* Where the name of the primary comes from, its canary comes from. */
