@@ -19,6 +19,7 @@ struct ambient_index_settings {
     const char *trust_domain;    /* when MeshConfig names none; "cluster.local" when NULL */
     const char *revision;        /* for the label istio.io/rev; "default" when NULL */
     const char *state_directory; /* where auto-allocated addresses live; NULL: in memory only */
+    bool is_read_only;           /* the state directory is read, never written */
 };
 
 /* Fails when the allocations in the state directory cannot be read. The settings are copied. */
