@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -255,13 +256,20 @@ static struct result save(const struct auto_allocation *allocation)
 
 /* ---- public ---- */
 
+static void block_initialise(struct block *block, uint8_t family, const uint8_t prefix[static 4])
+{
+    block->family = family;
+    block->next = 1;
+    memcpy(block->base, prefix, 4);
+}
+
 struct result auto_allocation_open(const char *state_directory, bool is_read_only, struct auto_allocation **allocation)
 {
     struct auto_allocation *opened = NEW(struct auto_allocation);
     opened->by_key = hash_map_new();
     opened->is_read_only = is_read_only;
-    opened->blocks[0] = (struct block){ .family = IP_V4, .base = { 240, 240 }, .next = 1 };
-    opened->blocks[1] = (struct block){ .family = IP_V6, .base = { 0x20, 0x01, 0x00, 0x02 }, .next = 1 };
+    block_initialise(&opened->blocks[0], IP_V4, (const uint8_t[4]){ 240, 240 });
+    block_initialise(&opened->blocks[1], IP_V6, (const uint8_t[4]){ 0x20, 0x01, 0x00, 0x02 });
     if (state_directory != NULL) {
         opened->path = string_format("%s/" AUTO_ALLOCATION_FILE, state_directory);
         struct result result = load(opened);

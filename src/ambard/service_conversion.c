@@ -186,7 +186,7 @@ static struct service_addresses allocate_addresses(struct conversion *conversion
 static struct service_addresses addresses_of(struct conversion *conversion, const struct mesh_service *service)
 {
     struct service_addresses addresses = service->service != NULL
-                                             ? service_addresses(conversion->arena, service->service)
+                                             ? service_cluster_addresses(conversion->arena, service->service)
                                              : service_entry_addresses(conversion->arena, service->entry);
     if (service->entry != NULL && addresses.count == 0) {
         addresses = allocate_addresses(conversion, service);

@@ -99,7 +99,7 @@ static void add_address(struct service_addresses *addresses, const char *text)
     }
 }
 
-struct service_addresses service_addresses(struct arena *arena, const struct kube_service *service)
+struct service_addresses service_cluster_addresses(struct arena *arena, const struct kube_service *service)
 {
     const struct kube_strings *ips = &service->spec.cluster_ips;
     struct service_addresses addresses = { arena_allocate(arena, (ips->count + 1) * sizeof *addresses.items), 0 };

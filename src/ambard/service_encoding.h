@@ -19,7 +19,7 @@ struct service_parts {
     bool uses_waypoint_for_ingress;
 };
 
-struct service_addresses service_addresses(struct arena *arena, const struct kube_service *service);
+struct service_addresses service_cluster_addresses(struct arena *arena, const struct kube_service *service);
 struct service_addresses service_entry_addresses(struct arena *arena, const struct kube_service_entry *entry);
 bool service_address_is_single(const struct cidr *address);
 
