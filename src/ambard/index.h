@@ -60,7 +60,7 @@ struct ambient_resource_list ambient_index_workloads_of_service(
     const struct ambient_index *index, const char *service_name);
 struct ambient_resource_list ambient_index_workloads_on_node(const struct ambient_index *index, const char *node);
 
-/* For the CA: whether the Node object exists, and whether a pod (phase other than Failed and Succeeded, with or without an IP) or a WorkloadEntry
+/* For the CA: whether the Node object exists, and whether a pod (of any phase but Failed, with or without an IP) or a WorkloadEntry
  * annotated ambar.io/node runs there under this service account. */
 bool ambient_index_has_node(const struct ambient_index *index, const char *node);
 bool ambient_index_identity_is_on_node(
