@@ -21,7 +21,8 @@ struct metric_family {
     const char *unit; /* NULL: none */
     const char *const *labels; /* NULL-terminated; NULL: none */
     const double *buckets;     /* METRIC_HISTOGRAM: ascending, ended by a negative value; +Inf is implied */
-    size_t series_cap;         /* 0: the default of 10,000 */
+    size_t series_cap;         /* a shard; 0: the default of 10,000 */
+    bool is_help_verbatim;     /* print the help as it is, without the final period */
 };
 
 struct metric_registry;
@@ -30,8 +31,10 @@ struct metric_shard;
 /* One label set of one family in one shard. Written by the shard's thread only. */
 struct metric_series {
     _Atomic uint64_t value; /* counters: the count; gauges: a two's complement number */
-    /* the rest belongs to metric.c */
+    struct metric_series_state *state; /* metric.c's */
 };
+
+#define METRIC_GRACE_NS (15ULL * 60 * 1000000000ULL) /* how long a series without users is still printed */
 
 struct metric_registry *metric_registry_new(const struct metric_family *families, size_t count);
 void metric_registry_free(struct metric_registry *registry);
@@ -54,6 +57,9 @@ static inline void metric_set(struct metric_series *series, int64_t value)
     atomic_store_explicit(&series->value, (uint64_t)value, memory_order_relaxed);
 }
 void metric_observe(struct metric_series *series, double value); /* histograms */
+
+/* Removes the shard's series that nobody has used for METRIC_GRACE_NS before `now_ns`. The shard's thread, now and then. */
+void metric_shard_expire(struct metric_shard *shard, uint64_t now_ns);
 
 /* For a family without labels: count in the shard directly. */
 void metric_count(struct metric_shard *shard, size_t family, uint64_t amount);
