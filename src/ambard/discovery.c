@@ -61,7 +61,7 @@ struct discovery {
     uint64_t counter; /* of responses, part of their versions */
 };
 
-static void *const PRESENT = (void *)"";
+static char PRESENT[] = ""; /* the value of a set's members: only that it is not NULL matters */
 
 struct discovery *discovery_new(const struct discovery_settings *settings)
 {

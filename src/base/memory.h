@@ -6,6 +6,7 @@
 #define AMBAR_BASE_MEMORY_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* `size` bytes, contents undefined. A size of 0 gives a unique pointer that may be freed. */
@@ -47,6 +48,6 @@ static inline void memory_free_at(void *pointer_to_pointer)
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The object that contains `member` at `pointer`. */
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((uintptr_t)(pointer)-offsetof(type, member)))
 
 #endif
