@@ -190,3 +190,9 @@ void json_member_bool(struct json_writer *json, const char *key, bool value)
     json_key(json, key);
     json_bool(json, value);
 }
+
+void json_raw(struct json_writer *json, struct bytes value)
+{
+    separate(json);
+    writer_add_bytes(json->out, value);
+}
