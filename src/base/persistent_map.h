@@ -2,7 +2,7 @@
  *
  * A map is a pointer to a counted root. Reading takes no lock and no reference as long as somebody holds the map.
  * Building a new version costs O(log n) and shares everything else with the old one. Counts are atomic, so versions may be
- * dropped on any thread. Keys are stored once, in their leaf; with `key_is_in_value` in the type they are borrowed from the value. */
+ * dropped on any thread. Keys are stored once, in their leaf; with `key_of` in the type they are borrowed from the value. */
 #ifndef AMBAR_BASE_PERSISTENT_MAP_H
 #define AMBAR_BASE_PERSISTENT_MAP_H
 
@@ -31,12 +31,13 @@ struct persistent_map *persistent_map_put(const struct persistent_map_type *type
 struct persistent_map *persistent_map_remove(const struct persistent_map_type *type, struct persistent_map *map,
     struct bytes key);
 
-/* Depth-first, in hash order. */
+/* Depth-first, in hash order. The map must outlive the iteration. */
+#define PERSISTENT_MAP_DEPTH_MAXIMUM 14 /* 64 bits of hash, 5 a level, and one level of equal hashes */
+struct persistent_map_node;
 struct persistent_map_iterator {
-    const struct persistent_map *nodes[16];
-    uint8_t positions[16];
+    const struct persistent_map_node *nodes[PERSISTENT_MAP_DEPTH_MAXIMUM + 1];
+    uint32_t positions[PERSISTENT_MAP_DEPTH_MAXIMUM + 1];
     int depth;
-    size_t collision_position;
 };
 void persistent_map_begin(const struct persistent_map *map, struct persistent_map_iterator *iterator);
 /* The next value, or NULL at the end. */
