@@ -46,12 +46,13 @@ struct option {
 /* Sets every default, then applies the environment. `settings` must be zeroed before the first call. */
 struct result options_from_environment(const struct option *options, size_t count, void *settings);
 
-/* Applies `--flag value`, `--flag=value`. The first argument that is no flag stops parsing; its index goes to `*rest`.
- * An unknown flag fails and suggests the closest known one. */
+/* Applies `--flag value`, `--flag=value`. `arguments` begins after the program's name. The first argument that is no flag stops
+ * parsing, as does `--`, which is skipped; the index of what follows goes to `*rest`. An unknown flag fails and suggests the
+ * closest known one. The first use of a repeatable flag replaces what the environment or the default gave. */
 struct result options_from_arguments(const struct option *options, size_t count, void *settings, int argument_count,
     char **arguments, int *rest);
 
-/* Whether the environment or the command line set this option (by flag or variable name) explicitly. */
+/* Whether the option's variable is present in the environment, empty or not. */
 bool option_is_set_in_environment(const struct option *option);
 
 void options_write_help(const struct option *options, size_t count, struct writer *out);     /* for --help */
