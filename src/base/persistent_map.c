@@ -57,17 +57,17 @@ struct entry {
     bool is_new; /* found out by put: the key was not there before */
 };
 
-static struct branch *as_branch(const struct persistent_map_node *node)
+static struct branch *as_branch(struct persistent_map_node *node)
 {
     return CONTAINER_OF(node, struct branch, node);
 }
 
-static struct leaf *as_leaf(const struct persistent_map_node *node)
+static struct leaf *as_leaf(struct persistent_map_node *node)
 {
     return CONTAINER_OF(node, struct leaf, node);
 }
 
-static struct collision *as_collision(const struct persistent_map_node *node)
+static struct collision *as_collision(struct persistent_map_node *node)
 {
     return CONTAINER_OF(node, struct collision, node);
 }
@@ -95,7 +95,7 @@ static uint32_t child_count(const struct branch *branch)
 }
 
 /* The children of a branch or the leaves of a collision. */
-static struct persistent_map_node *const *members_of(const struct persistent_map_node *node, uint32_t *count)
+static struct persistent_map_node *const *members_of(struct persistent_map_node *node, uint32_t *count)
 {
     if (node->kind == NODE_BRANCH) {
         *count = child_count(as_branch(node));
@@ -203,7 +203,7 @@ static struct persistent_map_node *make_own(const struct persistent_map_type *ty
     return copy;
 }
 
-static uint64_t node_hash(const struct persistent_map_node *node)
+static uint64_t node_hash(struct persistent_map_node *node)
 {
     return node->kind == NODE_LEAF ? as_leaf(node)->hash : as_collision(node)->hash;
 }
@@ -396,7 +396,7 @@ size_t persistent_map_count(const struct persistent_map *map)
 static void *get_hashed(
     const struct persistent_map_type *type, const struct persistent_map *map, struct bytes key, uint64_t hash)
 {
-    const struct persistent_map_node *node = map->root;
+    struct persistent_map_node *node = map->root;
     for (unsigned shift = 0; node->kind == NODE_BRANCH; shift += BITS_PER_LEVEL) {
         const struct branch *branch = as_branch(node);
         uint32_t bit = bit_of(hash, shift);
@@ -483,7 +483,7 @@ void persistent_map_begin(const struct persistent_map *map, struct persistent_ma
 void *persistent_map_next(struct persistent_map_iterator *iterator)
 {
     while (iterator->depth >= 0) {
-        const struct persistent_map_node *node = iterator->nodes[iterator->depth];
+        struct persistent_map_node *node = iterator->nodes[iterator->depth];
         if (node->kind == NODE_LEAF) {
             iterator->depth--;
             return as_leaf(node)->value;

@@ -35,7 +35,7 @@ struct persistent_map *persistent_map_remove(const struct persistent_map_type *t
 #define PERSISTENT_MAP_DEPTH_MAXIMUM 14 /* 64 bits of hash, 5 a level, and one level of equal hashes */
 struct persistent_map_node;
 struct persistent_map_iterator {
-    const struct persistent_map_node *nodes[PERSISTENT_MAP_DEPTH_MAXIMUM + 1];
+    struct persistent_map_node *nodes[PERSISTENT_MAP_DEPTH_MAXIMUM + 1];
     uint32_t positions[PERSISTENT_MAP_DEPTH_MAXIMUM + 1];
     int depth;
 };
