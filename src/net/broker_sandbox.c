@@ -116,27 +116,31 @@ static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
     return error;
 }
 
-/* Calls allowed with some arguments only. */
+/* Calls allowed while one argument has one value. */
+static const struct {
+    int call;
+    unsigned argument;
+    uint64_t value;
+    bool is_for_namespaces;
+} restricted_calls[] = {
+    { SCMP_SYS(socket), 0, AF_INET, false }, { SCMP_SYS(socket), 0, AF_INET6, false },
+    { SCMP_SYS(write), 0, STDERR_FILENO, false }, /* the last words of a process that aborts */
+    { SCMP_SYS(setns), 1, CLONE_NEWNET, true }, { SCMP_SYS(ioctl), 1, NS_GET_NSTYPE, true },
+    { SCMP_SYS(openat), 2, O_RDONLY | O_CLOEXEC, true }, /* a namespace's disable_ipv6 */
+};
+
 static int allow_restricted(scmp_filter_ctx filter, enum broker_mode mode)
 {
-    int error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET));
-    error = error != 0 ? error
-                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6));
-    /* The last words of a process that aborts. */
-    error = error != 0
-                ? error
-                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
-    if (mode != BROKER_ALL_NAMESPACES || error != 0) {
-        return error;
+    int error = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(restricted_calls) && error == 0; i++) {
+        struct scmp_arg_cmp comparison = {
+            .arg = restricted_calls[i].argument, .op = SCMP_CMP_EQ, .datum_a = restricted_calls[i].value, .datum_b = 0
+        };
+        if (!restricted_calls[i].is_for_namespaces || mode == BROKER_ALL_NAMESPACES) {
+            error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, restricted_calls[i].call, 1, &comparison);
+        }
     }
-    error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setns), 1, SCMP_A1(SCMP_CMP_EQ, CLONE_NEWNET));
-    error = error != 0
-                ? error
-                : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, NS_GET_NSTYPE));
-    /* Reading a namespace's disable_ipv6; nothing can be opened for writing. */
-    return error != 0 ? error
-                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-                            SCMP_A2(SCMP_CMP_EQ, (scmp_datum_t)(O_RDONLY | O_CLOEXEC)));
+    return error;
 }
 
 struct result broker_sandbox_filter_system_calls(enum broker_mode mode)
