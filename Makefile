@@ -137,4 +137,14 @@ endef
 $(foreach target,$(FUZZ_SOURCES:tests/fuzz/%.c=%),$(eval $(call fuzz_rule,$(target))))
 fuzz-binaries: $(FUZZ_SOURCES:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 
+# ---- benchmark tools: bench/*.c, one program each -------------------------------------------------------------------
+
+BENCH_BINARIES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+$(BUILD)/bench/%: bench/%.c $(LAYER_LIBRARIES)
+	@mkdir -p $(@D)
+	@echo "  LINK    $@"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES)
+.PHONY: bench-binaries
+bench-binaries: $(BENCH_BINARIES)
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
