@@ -14,7 +14,8 @@ GIT_REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknow
 
 # In this order a folder includes only itself and later ones; mesh only base. tests/check_includes.py enforces it.
 LAYERS   := kube xds telemetry http tls net mesh base
-PROGRAMS := ztunnel ambard ambar-cni
+PROGRAM_NAMES := ztunnel ambard ambar-cni
+PROGRAMS = $(foreach program,$(PROGRAM_NAMES),$(if $(wildcard src/$($(program)_FOLDER)/main.c),$(program)))
 ztunnel_FOLDER   := ztunnel
 ambard_FOLDER    := ambard
 ambar-cni_FOLDER := cni
@@ -58,6 +59,7 @@ objects_of = $(patsubst %.c,$(BUILD)/%.o,$(call sources_of,$(1)))
 LAYER_LIBRARIES := $(LAYERS:%=$(BUILD)/lib/lib%.a)
 PROGRAM_BINARIES := $(PROGRAMS:%=$(BUILD)/bin/%)
 
+# The packages must be there before pkg-config can say where they are: targets that install start make anew.
 .PHONY: all libs
 all: $(PROGRAM_BINARIES)
 libs: $(LAYER_LIBRARIES)
@@ -146,5 +148,106 @@ $(BUILD)/bench/%: bench/%.c $(LAYER_LIBRARIES)
 	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES)
 .PHONY: bench-binaries
 bench-binaries: $(BENCH_BINARIES)
+
+# ---- the two commands ----------------------------------------------------------------------------------------------
+
+PYTEST  := /usr/bin/python3 -m pytest -q -p no:cacheprovider --rootdir=. -W ignore
+JOBS    ?= $(shell nproc)
+RUN     := $(MAKE) --no-print-directory -j$(JOBS)
+ASAN    := BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+TSAN    := BUILD=build-tsan SANITIZE=-fsanitize=thread
+SANITIZER_OPTIONS := ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+                     UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+FUZZ_SECONDS ?= 60
+# Tests of what threads share.
+THREADED := base/test_log base/test_qsbr base/test_persistent_map net/test_loop telemetry/test_metric mesh/test_publication \
+            xds/test_certificate_store
+THREADED_BINARIES = $(filter $(addprefix %/,$(THREADED)),$(UNIT_BINARIES))
+
+phase = @printf '\n== %s\n' '$(1)'; start=$$(date +%s); $(2) && printf '   (%s: %ss)\n' '$(1)' $$(( $$(date +%s) - start ))
+
+.PHONY: deps test test-phases demo bench scenarios sanitize sanitize-unit tsan lint format coverage
+deps:
+	@tests/install_packages.sh
+
+demo: deps
+	@$(RUN) all
+	@/usr/bin/python3 tests/lab/demo.py
+
+test: deps
+	@$(MAKE) --no-print-directory test-phases
+
+test-phases:
+	$(call phase,build,$(RUN) all unit-binaries bench-binaries)
+	$(call phase,includes,/usr/bin/python3 tests/check_includes.py)
+	$(call phase,unit tests,$(MAKE) --no-print-directory unit)
+	$(call phase,scenarios,$(MAKE) --no-print-directory scenarios)
+	$(call phase,both under AddressSanitizer and UBSan,$(MAKE) --no-print-directory sanitize)
+	$(call phase,threaded tests under ThreadSanitizer,$(MAKE) --no-print-directory tsan)
+	$(call phase,fuzzing,$(MAKE) --no-print-directory fuzz T=$(FUZZ_SECONDS))
+	@printf '\nEverything passed.\n'
+
+scenarios: all
+	@AMBAR_BUILD=$(BUILD)/bin $(PYTEST) tests/scenario
+
+sanitize:
+	@$(RUN) $(ASAN) all unit-binaries
+	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(ASAN) unit
+	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-asan/bin AMBAR_SANITIZED=1 $(PYTEST) -m 'not slow' tests/scenario
+
+tsan:
+	@$(RUN) $(TSAN) threaded-binaries ztunnel-binary
+	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(TSAN) threaded
+	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-tsan/bin AMBAR_SANITIZED=1 $(PYTEST) -m threaded tests/scenario
+
+.PHONY: threaded threaded-binaries ztunnel-binary
+threaded-binaries: $(THREADED_BINARIES)
+ztunnel-binary: $(BUILD)/bin/ztunnel
+threaded: $(THREADED_BINARIES)
+	@tests/run_unit.sh $(THREADED_BINARIES)
+
+bench: deps
+	@$(RUN) all bench-binaries
+	@/usr/bin/python3 bench/run.py
+
+# ---- daily ones ---------------------------------------------------------------------------------------------------
+
+OUR_C := $(wildcard src/*/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*/*.[ch] bench/*.c)
+
+format:
+	@clang-format -i $(OUR_C)
+
+lint: $(GENERATED_H)
+	@/usr/bin/python3 tests/check_includes.py
+	@clang-format --dry-run --Werror $(OUR_C) && echo "format: clean"
+	@clang-tidy --quiet --warnings-as-errors='*' \
+		--checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-assignment-in-if-condition,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized' \
+		$(wildcard src/*/*.c) -- $(CPPFLAGS_ALL) -std=gnu17 -DAMBAR_VERSION='""' -DAMBAR_GIT_REVISION='""' 2>/dev/null
+
+.PHONY: install clean help docs
+install: all
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ambar/examples
+	@install -m 755 $(PROGRAM_BINARIES) $(DESTDIR)$(PREFIX)/bin
+	@cp -r examples/. $(DESTDIR)$(PREFIX)/share/ambar/examples
+	@echo "installed $(PROGRAMS) in $(DESTDIR)$(PREFIX)/bin"
+
+# The reference page of settings, made from the code's own table.
+docs: $(BUILD)/bin/ztunnel
+	@{ printf '# Settings of ztunnel\n\nMade by `make docs` from the table in `src/ztunnel/configuration.c`.\n\n'; \
+	   $(BUILD)/bin/ztunnel configuration-reference; } > docs/configuration.md
+
+clean:
+	@rm -rf build build-*
+
+help:
+	@printf '%s\n' \
+	'make demo          install what is needed, build, and watch the mesh at work (KEEP=1 leaves it up)' \
+	'make test          install what is needed, build, and pass every test' \
+	'make               build the programs into build/bin' \
+	'make unit          the unit tests                  make scenarios   real programs against real peers' \
+	'make sanitize      both under ASan and UBSan       make tsan        threaded code under ThreadSanitizer' \
+	'make fuzz T=600    fuzz every parser for T seconds make bench       measure against direct and plain relay' \
+	'make format        clang-format                    make lint        includes, format, clang-tidy' \
+	'make docs          make docs/configuration.md      make install     DESTDIR= PREFIX=/usr/local'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
