@@ -1,0 +1,85 @@
+"""A certificate authority of the `openssl` command, for peers that are not ours."""
+import os
+import subprocess
+import tempfile
+
+LEAF_CONFIG = """
+[req]
+distinguished_name=dn
+[dn]
+[leaf]
+basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature,keyEncipherment
+extendedKeyUsage={usage}
+subjectAltName=critical,{names}
+[root]
+basicConstraints=critical,CA:TRUE
+keyUsage=critical,keyCertSign,cRLSign
+subjectKeyIdentifier=hash
+"""
+
+
+def openssl(*arguments, input=None):
+    result = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, input=input)
+    if result.returncode != 0:
+        raise RuntimeError(f"openssl {' '.join(map(str, arguments))}: {result.stderr.decode()}")
+    return result.stdout
+
+
+def spiffe(service_account, namespace="default", trust_domain="cluster.local"):
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
+
+
+class Authority:
+    """A self-signed root and the leaves it issues; everything is files in one folder."""
+
+    def __init__(self, name="root", directory=None):
+        self.directory = directory or tempfile.mkdtemp(prefix="ambar-ca-")
+        self.key = os.path.join(self.directory, f"{name}-key.pem")
+        self.root = os.path.join(self.directory, f"{name}.pem")
+        self.count = 0
+        config = self._config(names="URI:spiffe://unused", usage="serverAuth")
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key)
+        openssl("req", "-x509", "-new", "-key", self.key, "-subj", f"/O={name}", "-days", "30", "-config", config, "-extensions", "root",
+                "-out", self.root)
+
+    def _config(self, names, usage):
+        path = os.path.join(self.directory, f"openssl-{self.count}.cnf")
+        with open(path, "w") as file:
+            file.write(LEAF_CONFIG.format(names=names, usage=usage))
+        return path
+
+    def leaf(self, *names, usage="serverAuth,clientAuth", start=None, end=None):
+        """(certificate, key, root) for names such as "URI:spiffe://..." or plain SPIFFE URIs; `end` e.g. "20200101000000Z"."""
+        self.count += 1
+        names = ",".join(n if ":" in n.split("//")[0] and not n.startswith("spiffe:") else f"URI:{n}" for n in names)
+        config = self._config(names, usage)
+        base = os.path.join(self.directory, f"leaf-{self.count}")
+        key, request, certificate = base + "-key.pem", base + ".csr", base + ".pem"
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+        openssl("req", "-new", "-key", key, "-subj", "/", "-config", config, "-out", request)
+        if end:
+            database = os.path.join(self.directory, f"db-{self.count}")
+            os.makedirs(database)
+            open(os.path.join(database, "index.txt"), "w").close()
+            ca_config = os.path.join(database, "ca.cnf")
+            with open(config) as source, open(ca_config, "w") as file:
+                file.write(f"[ca]\ndefault_ca=d\n[d]\ndatabase={database}/index.txt\nnew_certs_dir={database}\nrand_serial=yes\n"
+                           f"default_md=sha256\npolicy=p\n[p]\norganizationName=optional\n" + source.read())
+            openssl("ca", "-batch", "-config", ca_config, "-cert", self.root, "-keyfile", self.key, "-in", request, "-out", certificate,
+                    "-notext", "-extensions", "leaf", "-startdate", start or "20200101000000Z", "-enddate", end, "-subj", "/O=expired")
+        else:
+            openssl("x509", "-req", "-in", request, "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-sha256",
+                    "-extfile", config, "-extensions", "leaf", "-out", certificate)
+        return certificate, key, self.root
+
+    def sign_request(self, csr_pem, identity):
+        """What a CA answers to CreateCertificate: [leaf, root]."""
+        self.count += 1
+        base = os.path.join(self.directory, f"signed-{self.count}")
+        with open(base + ".csr", "w") as file:
+            file.write(csr_pem)
+        config = self._config(f"URI:{identity}", "serverAuth,clientAuth")
+        openssl("x509", "-req", "-in", base + ".csr", "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "1", "-sha256",
+                "-extfile", config, "-extensions", "leaf", "-out", base + ".pem")
+        return [open(base + ".pem").read(), open(self.root).read()]
