@@ -158,6 +158,16 @@ class Topology:
         self.namespaces.append(namespace)
         return namespace
 
+    def add_host(self, name, address):
+        """A machine on the link that is no node: the control plane's."""
+        host = self._keep(Namespace(name))
+        port = f"h{len(self.namespaces)}"
+        run("ip", "link", "add", port, "netns", self.link.name, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+        self.link.ip("link", "set", port, "master", "br0", "up")
+        host.ip("addr", "add", f"{address}/24", "dev", "eth0")
+        host.ip("link", "set", "eth0", "up")
+        return host
+
     def add_pod(self, node, name, *addresses):
         pod = self._keep(Pod(self.nodes[node], name, list(addresses)))
         self.pods[name] = pod
