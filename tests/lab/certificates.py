@@ -3,6 +3,8 @@ import os
 import subprocess
 import tempfile
 
+from tests.lab.topology import run_directory
+
 LEAF_CONFIG = """
 [req]
 distinguished_name=dn
@@ -33,11 +35,15 @@ def spiffe(service_account, namespace="default", trust_domain="cluster.local"):
 class Authority:
     """A self-signed root and the leaves it issues; everything is files in one folder."""
 
-    def __init__(self, name="root", directory=None):
-        self.directory = directory or tempfile.mkdtemp(prefix="ambar-ca-")
+    def __init__(self, name="root", existing=None):
+        """A fresh one, or with `existing` = (certificate, key) one that somebody else made."""
+        self.directory = tempfile.mkdtemp(prefix="ca-", dir=run_directory())
         self.key = os.path.join(self.directory, f"{name}-key.pem")
         self.root = os.path.join(self.directory, f"{name}.pem")
         self.count = 0
+        if existing:
+            self.root, self.key = existing
+            return
         config = self._config(names="URI:spiffe://unused", usage="serverAuth")
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key)
         openssl("req", "-x509", "-new", "-key", self.key, "-subj", f"/O={name}", "-days", "30", "-config", config, "-extensions", "root",

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 
 from tests.lab.process import PATIENCE, Program, binary, wait_until
-from tests.lab.topology import Topology
+from tests.lab.topology import Topology, remove_directory, run_directory
 
 CONTROL_ADDRESS = "10.78.0.100"
 
@@ -14,7 +14,7 @@ class Mesh:
     """Starts in the order of a real installation and stops in reverse. `directory` keeps everything that the run writes."""
 
     def __init__(self, configuration, nodes=2, ztunnel=None, environment=None):
-        self.directory = tempfile.mkdtemp(prefix="ambar-run-")
+        self.directory = tempfile.mkdtemp(prefix="mesh-", dir=run_directory())
         self.configuration = os.path.join(self.directory, "config")
         self.overlay = os.path.join(self.directory, "overlay")
         self.state = os.path.join(self.directory, "state")
@@ -142,5 +142,5 @@ class Mesh:
                     problems.append(str(error))
         self.topology.remove()
         if not problems:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_directory(self.directory)
         return problems

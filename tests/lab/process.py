@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 
+from tests.lab.topology import run_directory
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("AMBAR_BUILD", "build/bin"))
 IS_SANITIZED = os.environ.get("AMBAR_SANITIZED") == "1"
@@ -34,7 +36,7 @@ class Program:
 
     def __init__(self, name, command, namespace=None, environment=None, directory=None, log=None, stdin=None):
         self.name = name
-        self.log = log or f"/tmp/ambar-{os.getpid()}-{name}.log"
+        self.log = log or os.path.join(run_directory(), f"{name}.log")
         self.command = namespace.command(*command) if namespace else [str(c) for c in command]
         variables = {"PATH": os.environ["PATH"], "HOME": "/root", **(environment or {})}
         for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):

@@ -3,9 +3,11 @@
 Every namespace of a run is named ambar-<pid>-<name>, so that runs do not meet and what a crashed run left behind is found and removed.
 """
 import atexit
+import glob
 import ipaddress
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +23,28 @@ def run(*command, check=True, input=None, timeout=60):
     return result.stdout
 
 
+def run_directory():
+    """Where this run keeps its files; removed with the run, or by the next one."""
+    path = f"/tmp/{PREFIX}-{os.getpid()}"
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def remove_directory(path):
+    """With whatever is still mounted inside."""
+    with open("/proc/self/mounts") as mounts:
+        inside = [line.split()[1] for line in mounts if line.split()[1].startswith(path + "/")]
+    for mount in reversed(inside):
+        run("umount", "-l", mount, check=False)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def remove_leftovers():
-    """Namespaces of runs whose process is gone."""
+    """Namespaces and files of runs whose process is gone."""
+    for path in glob.glob(f"/tmp/{PREFIX}-*"):
+        match = re.fullmatch(rf"/tmp/{PREFIX}-(\d+)", path)
+        if match and not os.path.exists(f"/proc/{match.group(1)}"):
+            remove_directory(path)
     for line in run("ip", "netns", "list", check=False).splitlines():
         match = re.match(rf"({PREFIX}-(\d+)-\S+)", line)
         if match and not os.path.exists(f"/proc/{match.group(2)}"):
