@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "xds/delta_request.h"
+#include "xds/discovery_request.h"
 
 #include <stdlib.h>
 
@@ -214,7 +214,7 @@ static void flush(struct discovery_stream *stream, enum watched_type type)
 }
 
 /* Everything, minus what the client already has (§10.3 rule 7); policies are always sent whole (rule 10). */
-static void answer_wildcard(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void answer_wildcard(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     const struct ambient_index *index = stream->discovery->settings.index;
     struct hash_map *claimed = hash_map_new();
@@ -283,7 +283,7 @@ static bool add_named(struct discovery_stream *stream, enum watched_type type, s
     return list.count > 0;
 }
 
-static void answer_on_demand(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void answer_on_demand(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     struct discovery_response response = begin_response(stream, type);
     struct hash_map *added = hash_map_new();
@@ -311,7 +311,7 @@ static void answer_on_demand(struct discovery_stream *stream, enum watched_type 
 }
 
 /* Adds and removes names (§10.3 rule 2). True when the set has changed. */
-static bool apply_subscriptions(struct watch *watch, const struct delta_request *request, bool *has_star)
+static bool apply_subscriptions(struct watch *watch, const struct discovery_request *request, bool *has_star)
 {
     bool has_changed = false;
     *has_star = false;
@@ -335,7 +335,7 @@ static bool apply_subscriptions(struct watch *watch, const struct delta_request 
     return has_changed;
 }
 
-static void answer(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void answer(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     if (stream->watches[type].is_wildcard) {
         answer_wildcard(stream, type, request);
@@ -344,7 +344,7 @@ static void answer(struct discovery_stream *stream, enum watched_type type, cons
     }
 }
 
-static void handle_first(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void handle_first(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     struct watch *watch = &stream->watches[type];
     watch->is_watched = true;
@@ -358,14 +358,14 @@ static void handle_first(struct discovery_stream *stream, enum watched_type type
     answer(stream, type, request);
 }
 
-static void note_refusal(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void note_refusal(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     ambard_count(stream->discovery->settings.metrics, METRIC_REJECTS, TYPES[type].short_name);
     LOG_EVENT(LOG_WARN, DISCOVERY_TARGET, "client refused a response", LOG_STRING("type", TYPES[type].short_name),
         LOG_STRING("node", stream->node_id), LOG_STRING("error", request->refusal));
 }
 
-static void handle(struct discovery_stream *stream, enum watched_type type, const struct delta_request *request)
+static void handle(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     struct watch *watch = &stream->watches[type];
     if (request->is_refusal) {
@@ -391,7 +391,7 @@ static void handle(struct discovery_stream *stream, enum watched_type type, cons
 }
 
 /* A type we do not serve is answered with nothing, once, as a client may wait for it. */
-static void handle_foreign(struct discovery_stream *stream, const struct delta_request *request)
+static void handle_foreign(struct discovery_stream *stream, const struct discovery_request *request)
 {
     if (request->nonce[0] != '\0' || stream->foreign_types++ >= TYPES_MAXIMUM) {
         return;
@@ -416,7 +416,7 @@ static bool has_four_parts(const char *id)
 }
 
 /* The first request says who this is, and the caller must be that (§6.1). */
-static bool accept_node(struct discovery_stream *stream, const struct delta_request *request)
+static bool accept_node(struct discovery_stream *stream, const struct discovery_request *request)
 {
     if (!request->has_node || request->node_id[0] == '\0') {
         refuse(stream, GRPC_INVALID_ARGUMENT, "missing node information", "first request without a node");
@@ -450,8 +450,8 @@ void discovery_on_message(struct grpc_server_call *call, struct bytes message)
 {
     struct discovery_stream *stream = grpc_server_call_data(call);
     struct arena arena = { 0 };
-    struct delta_request request;
-    struct result decoded = delta_request_decode(message, &arena, &request);
+    struct discovery_request request;
+    struct result decoded = discovery_request_decode(message, &arena, &request);
     if (!result_is_ok(&decoded)) {
         refuse(stream, GRPC_INVALID_ARGUMENT, decoded.message, decoded.message);
     } else if (stream->has_node || accept_node(stream, &request)) {

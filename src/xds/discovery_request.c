@@ -1,4 +1,4 @@
-#include "xds/delta_request.h"
+#include "xds/discovery_request.h"
 
 #include "proto/discovery.pb-c.h"
 #include "xds/protobuf.h"
@@ -33,7 +33,7 @@ static const char *namespace_of_id(const char *id, struct arena *arena)
     return arena_string_bytes(arena, bytes_of(at, strcspn(at, ".")));
 }
 
-static void read_node(const Node *node, struct arena *arena, struct delta_request *request)
+static void read_node(const Node *node, struct arena *arena, struct discovery_request *request)
 {
     request->has_node = true;
     request->node_id = node->id;
@@ -47,13 +47,13 @@ static void read_node(const Node *node, struct arena *arena, struct delta_reques
     request->cluster_id = metadata_string(node, "CLUSTER_ID");
 }
 
-struct result delta_request_decode(struct bytes message, struct arena *arena, struct delta_request *request)
+struct result discovery_request_decode(struct bytes message, struct arena *arena, struct discovery_request *request)
 {
     ProtobufCMessage *decoded;
     RESULT_TRY(protobuf_decode(
         &envoy__service__discovery__v3__delta_discovery_request__descriptor, message, arena, &decoded));
     const Request *wire = (const Request *)(const void *)decoded;
-    *request = (struct delta_request){ .node_id = "", .node_namespace = "", .node_service_account = "", .node_name = "",
+    *request = (struct discovery_request){ .node_id = "", .node_namespace = "", .node_service_account = "", .node_name = "",
         .istio_version = "", .cluster_id = "", .refusal = "" };
     if (wire->node != NULL) {
         read_node(wire->node, arena, request);
@@ -66,9 +66,9 @@ struct result delta_request_decode(struct bytes message, struct arena *arena, st
     request->nonce = wire->response_nonce;
     request->is_refusal = wire->error_detail != NULL;
     request->refusal = request->is_refusal ? wire->error_detail->message : "";
-    struct delta_named_version *initial = arena_allocate(arena, wire->n_initial_resource_versions * sizeof *initial);
+    struct discovery_named_version *initial = arena_allocate(arena, wire->n_initial_resource_versions * sizeof *initial);
     for (size_t i = 0; i < wire->n_initial_resource_versions; i++) {
-        initial[i] = (struct delta_named_version){ wire->initial_resource_versions[i]->key,
+        initial[i] = (struct discovery_named_version){ wire->initial_resource_versions[i]->key,
             wire->initial_resource_versions[i]->value };
     }
     request->initial = initial;

@@ -1,18 +1,18 @@
 /* One DeltaDiscoveryRequest as a server reads it (wire-protocols §6, §10.3). */
-#ifndef AMBAR_XDS_DELTA_REQUEST_H
-#define AMBAR_XDS_DELTA_REQUEST_H
+#ifndef AMBAR_XDS_DISCOVERY_REQUEST_H
+#define AMBAR_XDS_DISCOVERY_REQUEST_H
 
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "base/result.h"
 
-struct delta_named_version {
+struct discovery_named_version {
     const char *name;
     const char *version;
 };
 
 /* Everything in the arena given to the decoder. */
-struct delta_request {
+struct discovery_request {
     bool has_node;
     const char *node_id;
     const char *node_namespace; /* metadata NAMESPACE, else the first label of the id's fourth part; "" when neither */
@@ -25,13 +25,13 @@ struct delta_request {
     size_t subscribe_count;
     const char *const *unsubscribe;
     size_t unsubscribe_count;
-    const struct delta_named_version *initial;
+    const struct discovery_named_version *initial;
     size_t initial_count;
     const char *nonce;
     bool is_refusal; /* error_detail is present, whatever its code (ztunnel sends 0) */
     const char *refusal;
 };
 
-struct result delta_request_decode(struct bytes message, struct arena *arena, struct delta_request *request);
+struct result discovery_request_decode(struct bytes message, struct arena *arena, struct discovery_request *request);
 
 #endif
