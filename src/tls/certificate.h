@@ -26,6 +26,7 @@ struct certificate_list {
 /* Every CERTIFICATE block of a PEM text; other blocks are skipped. No block at all, a block that does not decode and a bound
  * exceeded fail; the sentence begins with `name`. The list is empty after a failure. */
 struct result certificate_list_parse_pem(struct bytes pem, const char *name, struct certificate_list *list);
+struct result certificate_list_read_file(const char *path, struct certificate_list *list);
 void certificate_list_append(
     struct certificate_list *list, struct x509_st *certificate); /* takes a reference of its own */
 void certificate_list_clear(struct certificate_list *list);

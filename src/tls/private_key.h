@@ -18,6 +18,8 @@ void private_key_free(struct evp_pkey_st *key); /* gives back one reference; NUL
  * stands in the sentence of a failure. */
 struct result private_key_parse_pem(struct bytes pem, const char *name, struct evp_pkey_st **key);
 
+struct result private_key_read_file(const char *path, struct evp_pkey_st **key);
+
 /* PKCS#8, unencrypted. Wipe the writer's memory afterwards (secret_writer_free). */
 void private_key_write_pem(const struct evp_pkey_st *key, struct writer *out);
 
