@@ -174,7 +174,7 @@ static void unknown_fields_are_skipped(void **state)
 {
     (void)state;
     /* Field 100 as varint, fixed64, bytes, fixed32, around the uid; and in the Address itself. */
-    struct workload *workload = decode("0a1ba006ffff03a1060102030405060708a2060178a50601020304a2010175a00601").workload;
+    struct workload *workload = decode("0a1da006ffff03a1060102030405060708a2060178a50601020304a2010175a00601").workload;
     assert_text(workload, WORKLOAD_UID, "u");
     workload_release(workload);
 }
