@@ -43,11 +43,12 @@ static void write_header(struct log_queue *queue, size_t place, uint32_t header)
 }
 
 /* How many bytes to skip so that the record goes to the beginning of the ring: where it would not fit before the end, and
- * where the ring is empty and its beginning large enough. */
+ * where the ring is empty and past its middle, so that a quiet thread touches half of it only. What is skipped counts as used until
+ * the record is taken: skipping from the first half would leave no room for the next one. */
 static size_t skipped_bytes(size_t place, size_t size, bool is_empty)
 {
     bool fits_before_end = size <= LOG_QUEUE_BYTES - place;
-    if (fits_before_end && !(is_empty && place >= size)) {
+    if (fits_before_end && !(is_empty && place >= LOG_QUEUE_BYTES / 2)) {
         return 0;
     }
     return LOG_QUEUE_BYTES - place;
