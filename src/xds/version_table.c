@@ -1,0 +1,327 @@
+#include "xds/version_table.h"
+
+#include "base/hash_map.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* Entries lie one behind the other in blocks: flags, name length (2), kind of version, name, version. A handle is the
+ * block's number and the offset in it. */
+#define BLOCK_BYTES 65536u
+#define ENTRY_HEADER_BYTES 4u
+#define ENTRY_IS_MARKED 1u
+#define ENTRY_IS_DEAD 2u
+#define KIND_HEXADECIMAL 255u
+#define SLOT_FREE 0u
+#define SLOT_TOMBSTONE UINT32_MAX
+#define SLOTS_LEAST 64u
+
+struct block {
+    uint32_t used;
+    uint8_t bytes[BLOCK_BYTES];
+};
+
+struct version_table {
+    struct block **blocks;
+    size_t block_count;
+    uint32_t *slots; /* handle + 1 */
+    size_t slot_count;
+    size_t slots_used; /* tombstones included */
+    size_t count;
+    size_t dead_bytes;
+    size_t live_bytes;
+};
+
+struct version_table *version_table_new(void)
+{
+    struct version_table *table = NEW(struct version_table);
+    table->slot_count = SLOTS_LEAST;
+    table->slots = memory_allocate_zeroed(table->slot_count, sizeof *table->slots);
+    return table;
+}
+
+static void free_contents(struct version_table *table)
+{
+    for (size_t i = 0; i < table->block_count; i++) {
+        memory_free(table->blocks[i]);
+    }
+    memory_free(table->blocks);
+    memory_free(table->slots);
+}
+
+void version_table_free(struct version_table *table)
+{
+    if (table != NULL) {
+        free_contents(table);
+        memory_free(table);
+    }
+}
+
+size_t version_table_count(const struct version_table *table) { return table->count; }
+
+static uint8_t *entry_at(const struct version_table *table, uint32_t handle)
+{
+    return table->blocks[handle / BLOCK_BYTES]->bytes + handle % BLOCK_BYTES;
+}
+
+static size_t name_bytes(const uint8_t *entry) { return (size_t)entry[1] << 8 | entry[2]; }
+
+static struct bytes name_of(const uint8_t *entry) { return bytes_of(entry + ENTRY_HEADER_BYTES, name_bytes(entry)); }
+
+static size_t stored_version_bytes(uint8_t kind) { return kind == KIND_HEXADECIMAL ? 8 : kind; }
+
+static size_t entry_bytes(const uint8_t *entry)
+{
+    return ENTRY_HEADER_BYTES + name_bytes(entry) + stored_version_bytes(entry[3]);
+}
+
+/* The slot of the name, or the one to use for it. */
+static size_t find_slot(const struct version_table *table, struct bytes name, bool *is_found)
+{
+    size_t mask = table->slot_count - 1;
+    size_t reusable = SIZE_MAX;
+    for (size_t i = hash_bytes(name) & mask;; i = (i + 1) & mask) {
+        uint32_t slot = table->slots[i];
+        if (slot == SLOT_FREE) {
+            *is_found = false;
+            return reusable != SIZE_MAX ? reusable : i;
+        }
+        if (slot == SLOT_TOMBSTONE) {
+            reusable = reusable != SIZE_MAX ? reusable : i;
+        } else if (bytes_equal(name_of(entry_at(table, slot - 1)), name)) {
+            *is_found = true;
+            return i;
+        }
+    }
+}
+
+bool version_table_has(const struct version_table *table, struct bytes name)
+{
+    bool is_found;
+    (void)find_slot(table, name, &is_found);
+    return is_found;
+}
+
+/* What is stored for a version. */
+struct encoded_version {
+    uint8_t kind;
+    const uint8_t *bytes;
+    uint8_t number[8];
+};
+
+static bool encode_hexadecimal(struct bytes version, uint8_t out[8])
+{
+    if (version.length == 0 || version.length > 16 || (version.length > 1 && version.data[0] == '0')) {
+        return false;
+    }
+    uint64_t value = 0;
+    for (size_t i = 0; i < version.length; i++) {
+        uint8_t character = version.data[i];
+        if (character >= '0' && character <= '9') {
+            value = value << 4 | (uint64_t)(character - '0');
+        } else if (character >= 'a' && character <= 'f') {
+            value = value << 4 | (uint64_t)(character - 'a' + 10);
+        } else {
+            return false;
+        }
+    }
+    memcpy(out, &value, sizeof value);
+    return true;
+}
+
+static void encode_version(struct bytes version, struct encoded_version *encoded)
+{
+    if (encode_hexadecimal(version, encoded->number)) {
+        encoded->kind = KIND_HEXADECIMAL;
+        encoded->bytes = encoded->number;
+        return;
+    }
+    encoded->kind = version.length <= VERSION_MAXIMUM_BYTES ? (uint8_t)version.length : 0;
+    encoded->bytes = version.data;
+}
+
+static size_t decode_version(const uint8_t *entry, uint8_t out[static VERSION_MAXIMUM_BYTES])
+{
+    const uint8_t *stored = entry + ENTRY_HEADER_BYTES + name_bytes(entry);
+    if (entry[3] != KIND_HEXADECIMAL) {
+        memcpy(out, stored, entry[3]);
+        return entry[3];
+    }
+    uint64_t value;
+    memcpy(&value, stored, sizeof value);
+    char text[17];
+    int length = snprintf(text, sizeof text, "%llx", (unsigned long long)value);
+    memcpy(out, text, (size_t)length);
+    return (size_t)length;
+}
+
+static uint32_t append_entry(struct version_table *table, struct bytes name, const struct encoded_version *version)
+{
+    size_t version_bytes = stored_version_bytes(version->kind);
+    size_t length = ENTRY_HEADER_BYTES + name.length + version_bytes;
+    if (table->block_count == 0 || table->blocks[table->block_count - 1]->used + length > BLOCK_BYTES) {
+        table->blocks = memory_resize(table->blocks, table->block_count + 1, sizeof *table->blocks);
+        struct block *block = memory_allocate(sizeof *block);
+        block->used = 0;
+        table->blocks[table->block_count++] = block;
+    }
+    struct block *block = table->blocks[table->block_count - 1];
+    uint32_t handle = (uint32_t)((table->block_count - 1) * BLOCK_BYTES + block->used);
+    uint8_t *entry = block->bytes + block->used;
+    entry[0] = 0;
+    entry[1] = (uint8_t)(name.length >> 8);
+    entry[2] = (uint8_t)name.length;
+    entry[3] = version->kind;
+    memcpy(entry + ENTRY_HEADER_BYTES, name.data, name.length);
+    if (version_bytes > 0) {
+        memcpy(entry + ENTRY_HEADER_BYTES + name.length, version->bytes, version_bytes);
+    }
+    block->used += (uint32_t)length;
+    table->live_bytes += length;
+    return handle;
+}
+
+static void kill_entry(struct version_table *table, uint32_t handle)
+{
+    uint8_t *entry = entry_at(table, handle);
+    entry[0] |= ENTRY_IS_DEAD;
+    table->dead_bytes += entry_bytes(entry);
+    table->live_bytes -= entry_bytes(entry);
+}
+
+static void resize_slots(struct version_table *table, size_t slot_count)
+{
+    uint32_t *before = table->slots;
+    size_t count_before = table->slot_count;
+    table->slots = memory_allocate_zeroed(slot_count, sizeof *table->slots);
+    table->slot_count = slot_count;
+    table->slots_used = table->count;
+    for (size_t i = 0; i < count_before; i++) {
+        if (before[i] != SLOT_FREE && before[i] != SLOT_TOMBSTONE) {
+            bool is_found;
+            table->slots[find_slot(table, name_of(entry_at(table, before[i] - 1)), &is_found)] = before[i];
+        }
+    }
+    memory_free(before);
+}
+
+static void make_room(struct version_table *table)
+{
+    if ((table->slots_used + 1) * 4 > table->slot_count * 3) {
+        /* Twice the size, or the same without its tombstones. */
+        resize_slots(table, table->count * 2 > table->slot_count ? table->slot_count * 2 : table->slot_count);
+    }
+}
+
+uint32_t version_table_put(struct version_table *table, struct bytes name, struct bytes version)
+{
+    assert(name.length > 0 && name.length <= RESOURCE_NAME_MAXIMUM_BYTES);
+    struct encoded_version encoded;
+    encode_version(version, &encoded);
+    make_room(table);
+    bool is_found;
+    size_t slot = find_slot(table, name, &is_found);
+    if (is_found) {
+        uint32_t handle = table->slots[slot] - 1;
+        uint8_t *entry = entry_at(table, handle);
+        size_t length = stored_version_bytes(encoded.kind);
+        if (stored_version_bytes(entry[3]) == length) {
+            entry[0] &= (uint8_t)~ENTRY_IS_MARKED;
+            entry[3] = encoded.kind;
+            if (length > 0) {
+                memcpy(entry + ENTRY_HEADER_BYTES + name.length, encoded.bytes, length);
+            }
+            return handle;
+        }
+        kill_entry(table, handle);
+    } else {
+        table->slots_used += table->slots[slot] == SLOT_FREE;
+        table->count++;
+    }
+    uint32_t handle = append_entry(table, name, &encoded);
+    table->slots[slot] = handle + 1;
+    return handle;
+}
+
+void version_table_forget_version(struct version_table *table, uint32_t handle)
+{
+    const uint8_t *entry = entry_at(table, handle);
+    if (!(entry[0] & ENTRY_IS_DEAD)) {
+        (void)version_table_put(table, name_of(entry), bytes_of("", 0));
+    }
+}
+
+bool version_table_remove(struct version_table *table, struct bytes name)
+{
+    bool is_found;
+    size_t slot = find_slot(table, name, &is_found);
+    if (!is_found) {
+        return false;
+    }
+    kill_entry(table, table->slots[slot] - 1);
+    table->slots[slot] = SLOT_TOMBSTONE;
+    table->count--;
+    return true;
+}
+
+void version_table_unmark(struct version_table *table, struct bytes name)
+{
+    bool is_found;
+    size_t slot = find_slot(table, name, &is_found);
+    if (is_found) {
+        entry_at(table, table->slots[slot] - 1)[0] &= (uint8_t)~ENTRY_IS_MARKED;
+    }
+}
+
+void version_table_mark(struct version_table *table, uint32_t handle)
+{
+    entry_at(table, handle)[0] |= ENTRY_IS_MARKED;
+}
+
+bool version_table_next(const struct version_table *table, uint32_t *position, struct version_entry *entry)
+{
+    while (*position / BLOCK_BYTES < table->block_count) {
+        if (*position % BLOCK_BYTES >= table->blocks[*position / BLOCK_BYTES]->used) {
+            *position = (*position / BLOCK_BYTES + 1) * BLOCK_BYTES;
+            continue;
+        }
+        const uint8_t *stored = entry_at(table, *position);
+        uint32_t handle = *position;
+        *position += (uint32_t)entry_bytes(stored);
+        /* An entry may fill its block to the last byte: then the position already is in the next one. */
+        if (stored[0] & ENTRY_IS_DEAD) {
+            continue;
+        }
+        entry->name = name_of(stored);
+        entry->version_bytes = decode_version(stored, entry->version);
+        entry->is_marked = (stored[0] & ENTRY_IS_MARKED) != 0;
+        entry->handle = handle;
+        return true;
+    }
+    return false;
+}
+
+void version_table_tidy(struct version_table *table)
+{
+    if (table->dead_bytes < BLOCK_BYTES || table->dead_bytes < table->live_bytes) {
+        return;
+    }
+    struct version_table old = *table;
+    size_t slot_count = SLOTS_LEAST;
+    while (old.count * 2 > slot_count) {
+        slot_count *= 2;
+    }
+    memset(table, 0, sizeof *table);
+    table->slot_count = slot_count;
+    table->slots = memory_allocate_zeroed(slot_count, sizeof *table->slots);
+    uint32_t position = 0;
+    struct version_entry entry;
+    while (version_table_next(&old, &position, &entry)) {
+        uint32_t handle = version_table_put(table, entry.name, bytes_of(entry.version, entry.version_bytes));
+        if (entry.is_marked) {
+            version_table_mark(table, handle);
+        }
+    }
+    free_contents(&old);
+}
