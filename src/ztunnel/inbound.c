@@ -1,5 +1,6 @@
 #include "ztunnel/inbound.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/writer.h"
@@ -74,11 +75,10 @@ static void on_request(struct hbone_session *session, struct hbone_stream *strea
 static void on_ended(struct hbone_session *session, const char *reason, bool was_clean)
 {
     struct inbound_tunnel *tunnel = hbone_session_context(session);
-    if (!was_clean) {
-        char text[320];
-        snprintf(text, sizeof text, "tunnel closed: %s", reason);
-        connection_refuse_early(tunnel->pod, CONNECTION_INBOUND, &tunnel->peer, &tunnel->local, text);
-    }
+    /* Streams that were cut have lines of their own; a peer that leaves an idle tunnel is everyday. */
+    char peer[SOCKET_ADDRESS_TEXT_SIZE];
+    LOG_EVENT(was_clean ? LOG_DEBUG : LOG_INFO, "ztunnel::proxy::inbound", "tunnel closed",
+        LOG_DISPLAY("peer", socket_address_format(&tunnel->peer, peer)), LOG_STRING("reason", reason));
     tunnel->has_session_ended = true;
     free_if_over(tunnel);
 }
