@@ -135,8 +135,9 @@ static void answer_metrics(struct http1_exchange *exchange, void *context)
     refresh_process_metrics(admin);
     struct writer out = writer_growing();
     metric_registry_render(admin->settings.metrics, &out);
-    const char *accept = http1_header(exchange, "accept");
+    char *accept = http1_header(exchange, "accept");
     bool wants_openmetrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+    memory_free(accept);
     http1_respond(exchange, 200,
         wants_openmetrics ? "application/openmetrics-text;charset=utf-8;version=1.0.0" : "text/plain; charset=utf-8",
         writer_bytes(&out));
