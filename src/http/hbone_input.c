@@ -277,8 +277,13 @@ static void finish_reset(struct hbone_session *session, uint32_t code)
             return;
         }
     }
-    enum hbone_reset_cause cause = code == HBONE_REFUSED_STREAM ? HBONE_RESET_REFUSED : HBONE_RESET_BY_PEER;
-    hbone_stream_raise_reset(stream, cause, code, hbone_error_name(code));
+    if (code == HBONE_REFUSED_STREAM) {
+        /* It has less room than it announced: the next streams, and the retry of this one, go elsewhere. */
+        hbone_session_begin_draining(session, "the peer refuses streams");
+        hbone_stream_raise_reset(stream, HBONE_RESET_REFUSED, code, hbone_error_name(code));
+    } else {
+        hbone_stream_raise_reset(stream, HBONE_RESET_BY_PEER, code, hbone_error_name(code));
+    }
 }
 
 static void finish_goaway(struct hbone_session *session)

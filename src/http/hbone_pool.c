@@ -235,28 +235,39 @@ static struct tunnel *find_tunnel(const struct hbone_pool_group *group)
     return group->tunnel_count >= SIBLINGS_MAXIMUM ? stalled : NULL;
 }
 
-static void free_opening(struct hbone_opening *opening)
+static void drop_layer(struct hbone_opening *opening)
 {
-    deferred_cancel(&opening->answer);
     if (opening->layer != NULL) {
         record_free(opening->layer);
         (void)close(opening->descriptor);
+        opening->layer = NULL;
     }
+}
+
+static void free_opening(struct hbone_opening *opening)
+{
+    deferred_cancel(&opening->answer);
+    drop_layer(opening);
     opening->group->opening = NULL;
     mark_for_collection(opening->group);
     memory_free(opening);
 }
 
+static void stop_opener(struct hbone_opening *opening)
+{
+    struct hbone_pool *pool = opening->group->pool;
+    if (!opening->is_answered) {
+        pool->opener->cancel(pool->opener_context, opening->handle);
+    }
+    opening->is_answered = true;
+}
+
 static void cancel_opening(struct hbone_pool_group *group)
 {
-    struct hbone_opening *opening = group->opening;
-    if (opening == NULL) {
-        return;
+    if (group->opening != NULL) {
+        stop_opener(group->opening);
+        free_opening(group->opening);
     }
-    if (!opening->is_answered) {
-        group->pool->opener->cancel(group->pool->opener_context, opening->handle);
-    }
-    free_opening(opening);
 }
 
 static void take_waiter_off(struct hbone_pool_waiter *waiter)
@@ -418,19 +429,23 @@ static void run_answer(struct deferred *deferred)
     leave(pool);
 }
 
-void hbone_pool_opened(struct hbone_opening *opening, struct record_layer *layer, int descriptor)
+static void answer(struct hbone_opening *opening, struct record_layer *layer, int descriptor, struct result failure)
 {
     opening->layer = layer;
     opening->descriptor = descriptor;
+    opening->failure = failure;
     opening->is_answered = true;
     loop_defer(opening->group->pool->loop, &opening->answer);
 }
 
+void hbone_pool_opened(struct hbone_opening *opening, struct record_layer *layer, int descriptor)
+{
+    answer(opening, layer, descriptor, result_ok());
+}
+
 void hbone_pool_open_failed(struct hbone_opening *opening, struct result failure)
 {
-    opening->failure = failure;
-    opening->is_answered = true;
-    loop_defer(opening->group->pool->loop, &opening->answer);
+    answer(opening, NULL, -1, failure);
 }
 
 struct hbone_session *hbone_pool_checkout(
@@ -482,6 +497,17 @@ static void drain_group(struct hbone_pool_group *group, const char *reason)
     }
 }
 
+/* A tunnel that is being opened to it is not wanted either; those who wait hear so at the end of the turn. */
+static void retire_opening(struct hbone_pool_group *group)
+{
+    struct hbone_opening *opening = group->opening;
+    if (opening != NULL) {
+        stop_opener(opening);
+        drop_layer(opening);
+        answer(opening, NULL, -1, result_fail(RESULT_UNAVAILABLE, "the workload is gone"));
+    }
+}
+
 static bool is_group_of(
     const struct hbone_pool_group *group, const char *destination_uid, const struct ip_address *address)
 {
@@ -497,6 +523,7 @@ void hbone_pool_retire(struct hbone_pool *pool, const char *destination_uid, con
     while (hash_map_next(pool->groups, &position, &hash_key, &value)) {
         if (is_group_of(value, destination_uid, address)) {
             drain_group(value, "the workload is gone");
+            retire_opening(value);
         }
     }
 }
