@@ -29,7 +29,7 @@ void hbone_batch_add(struct hbone_session *session, struct hbone_stream *stream,
 
 void hbone_batch_deliver_stream(struct hbone_session *session, struct hbone_stream *stream)
 {
-    struct bytes slices[HBONE_BATCH_ENTRIES];
+    struct bytes slices[HBONE_BATCH_ENTRIES] HBONE_UNINITIALISED;
     int count = 0;
     for (int index = stream->batch_first; index >= 0; index = session->batch->entries[index].next) {
         slices[count++] = session->batch->entries[index].slice;

@@ -83,6 +83,7 @@ static void raise_request(
     struct hbone_session *session, uint32_t id, bool end_stream, const struct hbone_request *request)
 {
     struct hbone_stream *stream = hbone_stream_new(session, id);
+    stream->has_remote_end = end_stream; /* so that an answer need not reset what has ended */
     session->requested = stream;
     session->events->on_request(session, stream, request);
     if (session->is_freed || session->requested == NULL) {

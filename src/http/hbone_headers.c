@@ -202,8 +202,10 @@ void hbone_header_decoder_settings_acknowledged(struct hbone_header_decoder *dec
 
 void hbone_header_decoder_free(struct hbone_header_decoder *decoder)
 {
-    nghttp2_hd_inflate_del(decoder->inflater);
-    decoder->inflater = NULL;
+    if (decoder->inflater != NULL) {
+        nghttp2_hd_inflate_del(decoder->inflater);
+        decoder->inflater = NULL;
+    }
 }
 
 static void finish_block(struct hbone_header_decoder *decoder)

@@ -49,7 +49,6 @@ static bool renew_slots(struct hbone_session *session, int count)
     }
     enum record_status status = record_flush(session->layer);
     output->has_failed = status != RECORD_OK && status != RECORD_AGAIN;
-    hbone_output_schedule(session);
     if (!output->has_failed && take_slots(session, count) > 0) {
         return true;
     }

@@ -225,7 +225,7 @@ static void begin_end(struct hbone_session *session)
 
 static void discard_input(struct hbone_session *session)
 {
-    uint8_t discarded[16384];
+    uint8_t discarded[16384] HBONE_UNINITIALISED;
     for (int reads = 0; reads < DISCARD_READS_A_TURN; reads++) {
         ssize_t length = recv(session->descriptor, discarded, sizeof discarded, MSG_DONTWAIT);
         if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -336,7 +336,7 @@ static void handle_end_of_input(struct hbone_session *session, enum record_statu
 
 static void parse(struct hbone_session *session, const struct bytes *runs, int count)
 {
-    struct hbone_batch batch;
+    struct hbone_batch batch HBONE_UNINITIALISED;
     batch.count = 0;
     list_initialise(&batch.touched);
     session->batch = &batch;
@@ -352,7 +352,7 @@ static void parse(struct hbone_session *session, const struct bytes *runs, int c
 
 static void read_once(struct hbone_session *session)
 {
-    struct bytes runs[HBONE_RUNS_MAXIMUM];
+    struct bytes runs[HBONE_RUNS_MAXIMUM] HBONE_UNINITIALISED;
     int count = 0;
     enum record_status status =
         record_receive(session->layer, HBONE_READ_BUDGET_BYTES, runs, HBONE_RUNS_MAXIMUM, &count);

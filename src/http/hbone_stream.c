@@ -344,6 +344,7 @@ static int owe_writable(struct hbone_stream *stream)
     if (list_is_empty(&stream->waiting_link)) {
         list_append(&stream->session->waiting, &stream->waiting_link);
     }
+    hbone_output_schedule(stream->session); /* it asks for EPOLLOUT, or finds that the socket has failed */
     return 0;
 }
 
