@@ -27,6 +27,7 @@
 #define MODE_UP 'U'
 #define MODE_DOWN 'D'
 #define MODE_PING 'P'
+#define MODE_CONNECT 'C' /* one byte each way on a connection of its own, which the server closes */
 #define WARM_UP_NS 500000000ULL
 
 struct stream {
@@ -116,6 +117,11 @@ static void serve_stream(int epoll, struct stream *stream, uint32_t events)
             epoll_ctl(epoll, EPOLL_CTL_MOD, stream->descriptor, &event);
         }
     }
+    if (stream->mode == MODE_CONNECT) {
+        (void)send(stream->descriptor, buffer, 1, MSG_NOSIGNAL);
+        drop(stream);
+        return;
+    }
     if (stream->mode == MODE_PING && length > 0 && send(stream->descriptor, payload, (size_t)length, MSG_NOSIGNAL) != length) {
         drop(stream);
     }
@@ -153,7 +159,6 @@ struct client {
     struct sockaddr_storage address;
     socklen_t address_length;
     char mode;
-    bool reconnects; /* every operation on a connection of its own */
     uint32_t message_bytes;
     int epoll;
     uint64_t bytes;
@@ -188,10 +193,8 @@ static void note_answer(struct client *client, struct stream *stream)
             client->samples[client->sample_count++] = now - stream->asked_ns;
         }
     }
-    if (client->reconnects) {
-        close(stream->descriptor);
-        connect_stream(client, stream);
-        return;
+    if (client->mode == MODE_CONNECT) {
+        return; /* the server closes, and drive goes on */
     }
     stream->asked_ns = now;
     stream->received = 0;
@@ -208,10 +211,15 @@ static void drive(struct client *client, struct stream *stream)
         if (length < 0 && errno == EAGAIN) {
             return;
         }
+        if (length == 0 && client->mode == MODE_CONNECT && stream->received > 0) {
+            close(stream->descriptor);
+            connect_stream(client, stream);
+            return;
+        }
         fprintf(stderr, "the connection ended early: %s\n", length == 0 ? "end of file" : strerror(errno));
         exit(1);
     }
-    if (client->mode != MODE_PING) {
+    if (client->mode == MODE_UP || client->mode == MODE_DOWN) {
         client->bytes += client->is_measuring ? (uint64_t)length : 0;
         return;
     }
@@ -298,8 +306,10 @@ int main(int argument_count, char **arguments)
     }
     static struct client client;
     const char *mode = arguments[1];
-    client.mode = strcmp(mode, "up") == 0 ? MODE_UP : strcmp(mode, "down") == 0 ? MODE_DOWN : MODE_PING;
-    client.reconnects = strcmp(mode, "connect") == 0;
+    client.mode = strcmp(mode, "up") == 0  ? MODE_UP
+        : strcmp(mode, "down") == 0 ? MODE_DOWN
+        : strcmp(mode, "ping") == 0 ? MODE_PING
+                                    : MODE_CONNECT;
     client.message_bytes = argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
     parse_address(&client, arguments[2], (uint16_t)atoi(arguments[3]));
     return run_client(&client, atoi(arguments[4]), atof(arguments[5]));
