@@ -111,8 +111,12 @@ void grpc_call_end_here(struct grpc_call *call, enum grpc_status status, const c
 
 void grpc_call_cancel(struct grpc_call *call)
 {
+    struct grpc_channel *channel = call->channel;
     drop_stream(call);
     grpc_call_free(call);
+    if (channel->is_retired) {
+        grpc_channel_retire(channel);
+    }
 }
 
 static ssize_t read_request_data(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,

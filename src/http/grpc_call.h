@@ -36,6 +36,7 @@ struct grpc_channel {
     struct deferred destroy;
     bool is_telling;
     bool is_going_away; /* GOAWAY came: no new call on this connection */
+    bool is_retired;    /* freed with its last call */
     bool is_freed;      /* by its user; goes when nothing of it is on the stack */
 };
 

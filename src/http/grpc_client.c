@@ -226,6 +226,9 @@ static void tell_ended(struct deferred *deferred)
         grpc_call_free(call);
     }
     channel->is_telling = false;
+    if (channel->is_retired && !channel->is_freed) {
+        grpc_channel_retire(channel);
+    }
 }
 
 struct grpc_channel *grpc_channel_new(
@@ -279,11 +282,23 @@ void grpc_channel_free(struct grpc_channel *channel)
         return;
     }
     channel->is_freed = true;
+    channel->is_retired = false;
     cancel_calls(&channel->calls);
     cancel_calls(&channel->ended);
     if (channel->is_telling || channel->connection.is_inside) {
         loop_defer(channel->loop, &channel->destroy);
     } else {
         destroy(channel);
+    }
+}
+
+void grpc_channel_retire(struct grpc_channel *channel)
+{
+    if (channel == NULL || channel->is_freed) {
+        return;
+    }
+    channel->is_retired = true;
+    if (list_is_empty(&channel->calls) && list_is_empty(&channel->ended) && !channel->is_telling) {
+        grpc_channel_free(channel);
     }
 }

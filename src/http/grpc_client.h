@@ -34,6 +34,9 @@ struct grpc_channel *grpc_channel_new(
  * on_end. */
 void grpc_channel_free(struct grpc_channel *channel);
 
+/* Lets its calls end, then frees it; no new call may be started. NULL is allowed. */
+void grpc_channel_retire(struct grpc_channel *channel);
+
 /* How a call ended. */
 struct grpc_end {
     enum grpc_status status;

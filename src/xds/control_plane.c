@@ -19,10 +19,9 @@ struct result control_plane_channel(struct loop *loop, struct buffer_pool *pool,
         struct tls_client_trust trust = { .root_file = settings->root_file, .allows_tls12 = settings->allows_tls12 };
         RESULT_TRY(tls_context_new_client(&trust, &tls));
     }
-    const struct grpc_channel_settings dialled = { .host = settings->host,
-        .port = settings->port,
-        .alternative_name = settings->alternative_name,
-        .tls = tls };
+    const struct grpc_channel_settings dialled = {
+        .host = settings->host, .port = settings->port, .alternative_name = settings->alternative_name, .tls = tls
+    };
     *channel = grpc_channel_new(loop, pool, &dialled);
     tls_context_release(tls);
     return result_ok();
@@ -37,7 +36,7 @@ static struct result read_token(const char *path, char *token, size_t *length)
     *length = 0;
     ssize_t got;
     while (*length < TOKEN_MAXIMUM_BYTES &&
-        (got = read(descriptor, token + *length, TOKEN_MAXIMUM_BYTES - *length)) != 0) {
+           (got = read(descriptor, token + *length, TOKEN_MAXIMUM_BYTES - *length)) != 0) {
         if (got < 0 && errno != EINTR) {
             int error = errno;
             close(descriptor);
@@ -79,8 +78,8 @@ static struct result bearer_of(const char *path, struct arena *arena, const char
     return outcome;
 }
 
-struct result control_plane_metadata(const struct control_plane_settings *settings, struct arena *arena,
-    struct grpc_metadata **metadata, size_t *count)
+struct result control_plane_metadata(
+    const struct control_plane_settings *settings, struct arena *arena, struct grpc_metadata **metadata, size_t *count)
 {
     *count = 0;
     *metadata = arena_allocate(arena, (settings->header_count + 2) * sizeof **metadata);

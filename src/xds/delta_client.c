@@ -29,8 +29,8 @@ struct watched_type {
     struct version_table *held;
     struct hash_map *pending; /* name -> struct pending_name */
     size_t answered_count;
-    bool is_acknowledged;     /* once, since the start of the process */
-    bool sweeps_left_out;     /* the next response ends with the removal of marked names */
+    bool is_acknowledged; /* once, since the start of the process */
+    bool sweeps_left_out; /* the next response ends with the removal of marked names */
 };
 
 struct delta_client {
@@ -112,8 +112,7 @@ static void remember_version(struct delta_client *client, struct bytes name, str
         client->touched_capacity = client->touched_capacity * 2 + 64;
         client->touched = memory_resize(client->touched, client->touched_capacity, sizeof *client->touched);
     }
-    client->touched[client->touched_count++] =
-        version_table_put(client->types[client->type].held, name, version);
+    client->touched[client->touched_count++] = version_table_put(client->types[client->type].held, name, version);
 }
 
 /* Why a resource cannot even be shown to the consumer; NULL: it can. */
@@ -325,7 +324,8 @@ static void complete_response(struct delta_client *client)
         return;
     }
     if (client->contradicts_itself || (client->has_begun && client->type != type)) {
-        reject(client, writer_bytes(&client->response.type_url), "decode: the response carries resources of another type");
+        reject(
+            client, writer_bytes(&client->response.type_url), "decode: the response carries resources of another type");
         send_acknowledgement(client);
         abort_response(client);
         return;
@@ -368,8 +368,8 @@ static uint64_t lengthen_backoff(struct delta_client *client)
     return client->backoff_ms;
 }
 
-static void log_failure(struct delta_client *client, enum log_level level, const char *what, struct writer *status,
-    uint64_t delay_ms)
+static void log_failure(
+    struct delta_client *client, enum log_level level, const char *what, struct writer *status, uint64_t delay_ms)
 {
     struct writer delay = writer_growing();
     (void)client;
@@ -401,7 +401,7 @@ static bool is_plain_reconnect(const struct grpc_end *end)
         return true;
     case GRPC_UNAVAILABLE:
         return strstr(end->message, "transport is closing") != NULL ||
-            strstr(end->message, "received prior goaway") != NULL;
+               strstr(end->message, "received prior goaway") != NULL;
     default:
         return false;
     }
@@ -449,8 +449,8 @@ static void fail_stream(struct delta_client *client, const struct result *failur
     stream_failed(client, &end);
 }
 
-static void on_message_part(struct grpc_call *call, struct bytes part, size_t message_bytes, bool is_last,
-    void *context)
+static void on_message_part(
+    struct grpc_call *call, struct bytes part, size_t message_bytes, bool is_last, void *context)
 {
     (void)call;
     (void)message_bytes;
@@ -557,10 +557,13 @@ static void connect_stream(struct delta_client *client)
     arena_free(&arena);
 }
 
-static void on_retry(struct timer *timer) { connect_stream(CONTAINER_OF(timer, struct delta_client, retry)); }
+static void on_retry(struct timer *timer)
+{
+    connect_stream(CONTAINER_OF(timer, struct delta_client, retry));
+}
 
-struct delta_client *delta_client_new(struct loop *loop, struct buffer_pool *pool,
-    const struct delta_client_settings *settings)
+struct delta_client *delta_client_new(
+    struct loop *loop, struct buffer_pool *pool, const struct delta_client_settings *settings)
 {
     struct delta_client *client = NEW(struct delta_client);
     client->loop = loop;
@@ -611,7 +614,10 @@ void delta_client_free(struct delta_client *client)
     memory_free(client);
 }
 
-bool delta_client_is_connected(const struct delta_client *client) { return client->is_connected; }
+bool delta_client_is_connected(const struct delta_client *client)
+{
+    return client->is_connected;
+}
 
 size_t delta_client_resource_count(const struct delta_client *client, int type)
 {
@@ -629,8 +635,8 @@ static void send_subscription(struct delta_client *client, int type, struct byte
     writer_free(&message);
 }
 
-struct result delta_client_demand(struct delta_client *client, int type, struct bytes name,
-    struct delta_waiter *waiter, bool *is_held)
+struct result delta_client_demand(
+    struct delta_client *client, int type, struct bytes name, struct delta_waiter *waiter, bool *is_held)
 {
     struct watched_type *watched = &client->types[type];
     list_initialise(&waiter->link);
@@ -655,7 +661,10 @@ struct result delta_client_demand(struct delta_client *client, int type, struct 
     return result_ok();
 }
 
-void delta_client_stop_waiting(struct delta_waiter *waiter) { list_remove(&waiter->link); }
+void delta_client_stop_waiting(struct delta_waiter *waiter)
+{
+    list_remove(&waiter->link);
+}
 
 void delta_client_release(struct delta_client *client, int type, struct bytes name)
 {

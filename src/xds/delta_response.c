@@ -193,7 +193,7 @@ struct result delta_response_feed(struct delta_response *response, struct bytes 
 struct result delta_response_end(const struct delta_response *response)
 {
     return protobuf_stream_is_between(&response->fields) ? result_ok()
-                                                          : malformed("DeltaDiscoveryResponse: ends inside a field");
+                                                         : malformed("DeltaDiscoveryResponse: ends inside a field");
 }
 
 bool delta_response_next_removed(struct cursor *cursor, struct bytes *name)

@@ -22,7 +22,7 @@ struct delta_response {
     void (*on_resource)(void *context, const struct delta_wire_resource *resource);
     void *context;
     struct protobuf_stream fields;
-    struct protobuf_stream large;  /* inside a resource over the bound: only its name matters */
+    struct protobuf_stream large; /* inside a resource over the bound: only its name matters */
     struct writer large_name;
     bool is_in_large;
     struct writer type_url;

@@ -32,7 +32,8 @@ static void write_struct(struct writer *out, json_t *object)
     size_t count = 0;
     const char *key;
     json_t *value;
-    json_object_foreach (object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         size_t at = count++;
         while (at > 0 && strcmp(keys[at - 1], key) > 0) {
             keys[at] = keys[at - 1];
@@ -101,7 +102,10 @@ static void write_value(struct writer *out, const json_t *value)
     writer_free(&inner);
 }
 
-static const char *or_empty(const char *text) { return text != NULL ? text : ""; }
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
 
 static void set_text(json_t *metadata, const char *key, const char *value)
 {

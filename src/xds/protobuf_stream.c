@@ -8,7 +8,10 @@ struct protobuf_stream protobuf_stream_of(size_t field_maximum_bytes)
     return (struct protobuf_stream){ .field_maximum_bytes = field_maximum_bytes, .held = writer_growing() };
 }
 
-void protobuf_stream_clear(struct protobuf_stream *stream) { writer_free(&stream->held); }
+void protobuf_stream_clear(struct protobuf_stream *stream)
+{
+    writer_free(&stream->held);
+}
 
 static struct bytes take_front(struct bytes *input, uint64_t most)
 {
@@ -58,8 +61,7 @@ static void expect(struct protobuf_stream *stream, int state)
 static bool begin_field(struct protobuf_stream *stream)
 {
     uint64_t tag = stream->number;
-    stream->field =
-        (struct protobuf_field){ .number = (uint32_t)(tag >> 3), .wire = (enum protobuf_wire)(tag & 7) };
+    stream->field = (struct protobuf_field){ .number = (uint32_t)(tag >> 3), .wire = (enum protobuf_wire)(tag & 7) };
     if (tag >> 32 != 0 || stream->field.number == 0) {
         return false;
     }
@@ -99,8 +101,8 @@ static bool take_bytes(struct protobuf_stream *stream, struct bytes *input, stru
     return true;
 }
 
-static enum protobuf_stream_event take_part(struct protobuf_stream *stream, struct bytes *input,
-    struct protobuf_field *field, bool *is_last)
+static enum protobuf_stream_event take_part(
+    struct protobuf_stream *stream, struct bytes *input, struct protobuf_field *field, bool *is_last)
 {
     if (input->length == 0) {
         return PROTOBUF_STREAM_MORE;
@@ -131,8 +133,8 @@ static void forget_held(struct protobuf_stream *stream)
     }
 }
 
-enum protobuf_stream_event protobuf_stream_next(struct protobuf_stream *stream, struct bytes *input,
-    struct protobuf_field *field, bool *is_last)
+enum protobuf_stream_event protobuf_stream_next(
+    struct protobuf_stream *stream, struct bytes *input, struct protobuf_field *field, bool *is_last)
 {
     if (stream->state == STREAM_TAG && stream->filled == 0 && stream->held.length > 0) {
         forget_held(stream);

@@ -58,18 +58,30 @@ void version_table_free(struct version_table *table)
     }
 }
 
-size_t version_table_count(const struct version_table *table) { return table->count; }
+size_t version_table_count(const struct version_table *table)
+{
+    return table->count;
+}
 
 static uint8_t *entry_at(const struct version_table *table, uint32_t handle)
 {
     return table->blocks[handle / BLOCK_BYTES]->bytes + handle % BLOCK_BYTES;
 }
 
-static size_t name_bytes(const uint8_t *entry) { return (size_t)entry[1] << 8 | entry[2]; }
+static size_t name_bytes(const uint8_t *entry)
+{
+    return (size_t)entry[1] << 8 | entry[2];
+}
 
-static struct bytes name_of(const uint8_t *entry) { return bytes_of(entry + ENTRY_HEADER_BYTES, name_bytes(entry)); }
+static struct bytes name_of(const uint8_t *entry)
+{
+    return bytes_of(entry + ENTRY_HEADER_BYTES, name_bytes(entry));
+}
 
-static size_t stored_version_bytes(uint8_t kind) { return kind == KIND_HEXADECIMAL ? 8 : kind; }
+static size_t stored_version_bytes(uint8_t kind)
+{
+    return kind == KIND_HEXADECIMAL ? 8 : kind;
+}
 
 static size_t entry_bytes(const uint8_t *entry)
 {
