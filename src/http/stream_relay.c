@@ -12,12 +12,9 @@
 /* A read above this makes a flow bulk: it then asks for many holes at once (design §5). */
 #define BULK_READ_BYTES (32 * 1024)
 
+/* After this the relay may be gone: whoever calls it (or a step that may) returns at once. Steps return false when it ended. */
 static void end_relay(struct stream_relay *relay, enum relay_end end, const char *reason)
 {
-    if (relay->has_ended) {
-        return;
-    }
-    relay->has_ended = true;
     loop_unwatch(&relay->watch);
     byte_queue_clear(&relay->backlog);
     if (end == RELAY_END_CLEAN) {
@@ -30,18 +27,17 @@ static void end_relay(struct stream_relay *relay, enum relay_end end, const char
     relay->events->on_end(relay, end, reason);
 }
 
-static void reset_from_application(struct stream_relay *relay)
+static bool reset_from_application(struct stream_relay *relay)
 {
     hbone_stream_reset(relay->stream, HBONE_CONNECT_ERROR);
     end_relay(relay, RELAY_END_RESET, "connection reset by the application");
+    return false;
 }
 
 void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const char *reason)
 {
-    if (!relay->has_ended) {
-        hbone_stream_reset(relay->stream, code);
-        end_relay(relay, RELAY_END_CUT, reason);
-    }
+    hbone_stream_reset(relay->stream, code);
+    end_relay(relay, RELAY_END_CUT, reason);
 }
 
 static void update_interest(struct stream_relay *relay)
@@ -56,21 +52,23 @@ static void update_interest(struct stream_relay *relay)
     loop_watch_for(&relay->watch, events);
 }
 
-static void end_if_both_ended(struct stream_relay *relay)
+static bool end_if_both_ended(struct stream_relay *relay)
 {
     if (relay->has_application_end && relay->has_passed_stream_end) {
         end_relay(relay, RELAY_END_CLEAN, NULL);
+        return false;
     }
+    return true;
 }
 
 /* The stream's end becomes a FIN once everything before it has gone. */
-static void pass_stream_end(struct stream_relay *relay)
+static bool pass_stream_end(struct stream_relay *relay)
 {
     if (relay->has_stream_end && !relay->has_passed_stream_end && relay->backlog.length == 0) {
         relay->has_passed_stream_end = true;
         socket_shutdown_write(relay->descriptor);
     }
-    end_if_both_ended(relay);
+    return end_if_both_ended(relay);
 }
 
 static void account_delivery(struct stream_relay *relay, size_t written)
@@ -81,25 +79,21 @@ static void account_delivery(struct stream_relay *relay, size_t written)
     }
 }
 
-static void write_backlog(struct stream_relay *relay)
+static bool write_backlog(struct stream_relay *relay)
 {
     size_t written;
     enum byte_queue_status status = byte_queue_write(&relay->backlog, relay->descriptor, &written);
     account_delivery(relay, written);
-    if (status == BYTE_QUEUE_FAILED) {
-        reset_from_application(relay);
-        return;
-    }
-    pass_stream_end(relay);
+    return status == BYTE_QUEUE_FAILED ? reset_from_application(relay) : pass_stream_end(relay);
 }
 
-static void read_application(struct stream_relay *relay)
+static bool read_application(struct stream_relay *relay)
 {
     struct iovec holes[HBONE_HOLES_MAXIMUM];
     int count = hbone_stream_reserve(relay->stream, holes, relay->is_bulk ? HBONE_HOLES_MAXIMUM : 1);
     if (count == 0) {
         relay->is_blocked_by_stream = true;
-        return;
+        return true;
     }
     size_t room = 0;
     for (int i = 0; i < count; i++) {
@@ -114,41 +108,37 @@ static void read_application(struct stream_relay *relay)
     if (length > 0) {
         relay->is_bulk = (size_t)length > BULK_READ_BYTES || (!relay->is_bulk && (size_t)length == room);
         relay->events->on_progress(relay, (size_t)length, 0);
-    } else if (length == 0) {
+        return true;
+    }
+    if (length == 0) {
         relay->has_application_end = true;
         hbone_stream_end(relay->stream);
-        end_if_both_ended(relay);
-    } else if (error != EAGAIN && error != EWOULDBLOCK) {
-        reset_from_application(relay);
+        return end_if_both_ended(relay);
     }
+    return error == EAGAIN || error == EWOULDBLOCK ? true : reset_from_application(relay);
 }
 
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     struct stream_relay *relay = CONTAINER_OF(watch, struct stream_relay, watch);
     bool may_read = !relay->has_application_end && !relay->is_blocked_by_stream;
-    if ((events & EPOLLOUT) != 0 && relay->backlog.length > 0) {
-        write_backlog(relay);
-        if (relay->has_ended) {
-            return;
-        }
+    if ((events & EPOLLOUT) != 0 && relay->backlog.length > 0 && !write_backlog(relay)) {
+        return;
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && may_read) {
-        read_application(relay);
+        if (!read_application(relay)) {
+            return;
+        }
     } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         /* Reading is stopped or over: only a reset, or an end of both directions before ours, shows here. */
         reset_from_application(relay);
+        return;
     }
-    if (!relay->has_ended) {
-        update_interest(relay);
-    }
+    update_interest(relay);
 }
 
 void stream_relay_on_data(struct stream_relay *relay, const struct bytes *slices, int count)
 {
-    if (relay->has_ended) {
-        return;
-    }
     size_t written;
     enum byte_queue_status status = byte_queue_pass(&relay->backlog, relay->descriptor, slices, count, &written);
     account_delivery(relay, written);
@@ -161,41 +151,40 @@ void stream_relay_on_data(struct stream_relay *relay, const struct bytes *slices
 
 void stream_relay_on_end_stream(struct stream_relay *relay)
 {
-    if (relay->has_ended) {
-        return;
-    }
     relay->has_stream_end = true;
-    pass_stream_end(relay);
+    (void)pass_stream_end(relay);
 }
 
 void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset *reset)
 {
-    if (relay->has_ended) {
+    if (!reset->is_orderly) {
+        end_relay(relay, reset->cause == HBONE_RESET_TUNNEL_LOST ? RELAY_END_LOST : RELAY_END_RESET, reset->reason);
         return;
     }
-    if (reset->is_orderly) {
-        /* The peer has sent everything and wants no more: what it sent is still to be delivered. */
-        relay->has_application_end = true;
-        loop_watch_for(&relay->watch, 0);
-        pass_stream_end(relay);
-        if (!relay->has_ended) {
-            update_interest(relay);
-        }
-        return;
+    /* The peer has sent everything and wants no more: what it sent is still to be delivered. */
+    relay->has_application_end = true;
+    if (pass_stream_end(relay)) {
+        update_interest(relay);
     }
-    end_relay(relay, reset->cause == HBONE_RESET_TUNNEL_LOST ? RELAY_END_LOST : RELAY_END_RESET, reset->reason);
 }
 
 void stream_relay_on_writable(struct stream_relay *relay)
 {
-    if (relay->has_ended) {
-        return;
-    }
     relay->is_blocked_by_stream = false;
     update_interest(relay);
 }
 
-void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue, bool has_stream_end)
+{
+    relay->has_stream_end = has_stream_end;
+    relay->backlog = *queue;
+    *queue = byte_queue_of(queue->pool);
+    if (write_backlog(relay)) {
+        update_interest(relay);
+    }
+}
+
+bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events)
 {
     *relay = (struct stream_relay){ .events = events, .stream = stream, .descriptor = descriptor };
@@ -204,18 +193,7 @@ void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct bu
     struct result watched = loop_watch(loop, &relay->watch, descriptor, EPOLLIN);
     if (!result_is_ok(&watched)) {
         stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
+        return false;
     }
-}
-
-void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue)
-{
-    if (relay->has_ended) {
-        byte_queue_clear(queue);
-        return;
-    }
-    relay->backlog = *queue;
-    write_backlog(relay);
-    if (!relay->has_ended) {
-        update_interest(relay);
-    }
+    return true;
 }

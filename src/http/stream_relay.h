@@ -35,7 +35,6 @@ struct stream_relay {
     bool has_application_end;  /* the application's FIN was read */
     bool has_stream_end;       /* the stream's END_STREAM came */
     bool has_passed_stream_end;
-    bool has_ended;
 };
 
 /* The events of a stream whose context is a relay: for hbone_session_connect and hbone_stream_attach callers that switch to
@@ -46,12 +45,14 @@ void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset 
 void stream_relay_on_writable(struct stream_relay *relay);
 
 /* Takes the connected descriptor and the open stream. Events of the stream that came before must have been kept by the
- * caller and follow through the functions above. May call on_end before it returns. */
-void stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+ * caller and follow through the functions above. Any function here may call on_end, and the relay may be gone when it
+ * returns; only the start tells: false when it has ended already. */
+bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events);
 
-/* Right after the start: delivers bytes of the stream that were kept while the application was being reached. */
-void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue);
+/* Right after the start: delivers bytes of the stream that were kept while the application was being reached, and its end where
+ * that had come too. Takes the queue. */
+void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue, bool has_stream_end);
 
 /* Resets the stream with `code` and the application's connection, and ends. */
 void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const char *reason);

@@ -28,10 +28,6 @@ static void close_sides(struct tcp_relay *relay, bool with_reset)
 
 static void end_relay(struct tcp_relay *relay, enum relay_end end)
 {
-    if (relay->has_ended) {
-        return;
-    }
-    relay->has_ended = true;
     close_sides(relay, end != RELAY_END_CLEAN);
     relay->events->on_end(relay, end);
 }

@@ -33,7 +33,6 @@ struct tcp_relay {
     struct tcp_relay_side sides[2];
     const struct tcp_relay_events *events;
     struct buffer_pool *pool;
-    bool has_ended;
 };
 
 /* Takes both connected, non-blocking descriptors. May call on_end before it returns. */

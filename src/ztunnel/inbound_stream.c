@@ -135,19 +135,6 @@ static void respond_ok(struct inbound_stream *inbound)
     hbone_stream_respond(inbound->stream, 200, &field, has_baggage ? 1 : 0, false);
 }
 
-/* Hands what came early to the relay, in order, then the end if that came too. */
-static void replay_early(struct inbound_stream *inbound)
-{
-    struct byte_queue early = inbound->early;
-    inbound->early = byte_queue_of(early.pool);
-    if (early.length > 0) {
-        stream_relay_take_queue(&inbound->relay, &early);
-    }
-    if (inbound->has_early_end && !inbound->relay.has_ended) {
-        stream_relay_on_end_stream(&inbound->relay);
-    }
-}
-
 static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
 {
     struct inbound_stream *inbound = CONTAINER_OF(dial, struct inbound_stream, dial);
@@ -162,10 +149,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     connection_pass(&inbound->connection, STAGE_DIALLED);
     respond_ok(inbound);
     inbound->is_relaying = true;
-    bool has_early = inbound->early.length > 0 || inbound->has_early_end;
-    stream_relay_start(&inbound->relay, worker->loop, worker->buffers, descriptor, inbound->stream, &RELAY_EVENTS);
-    if (has_early) {
-        replay_early(inbound);
+    if (stream_relay_start(&inbound->relay, worker->loop, worker->buffers, descriptor, inbound->stream, &RELAY_EVENTS)) {
+        stream_relay_take_queue(&inbound->relay, &inbound->early, inbound->has_early_end);
     }
 }
 

@@ -160,7 +160,7 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
         return;
     }
     struct worker *worker = outbound->connection.pod->worker;
-    stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound), stream,
+    (void)stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound), stream,
         &STREAM_RELAY_EVENTS);
 }
 
