@@ -16,6 +16,10 @@ struct json_writer {
     bool is_after_key;
 };
 
+/* Hidden, because libjansson calls functions of its own that are named json_null and json_string: a program that exported ours to
+ * shared libraries would take their place. For the same reason no file includes both headers. */
+#pragma GCC visibility push(hidden)
+
 struct json_writer json_writer_of(struct writer *out, bool is_pretty);
 void json_object_begin(struct json_writer *json);
 void json_object_end(struct json_writer *json);
@@ -36,5 +40,7 @@ void json_raw(struct json_writer *json, struct bytes value);
 void json_member_string(struct json_writer *json, const char *key, const char *text);
 void json_member_unsigned(struct json_writer *json, const char *key, uint64_t value);
 void json_member_bool(struct json_writer *json, const char *key, bool value);
+
+#pragma GCC visibility pop
 
 #endif
