@@ -39,28 +39,28 @@ static void answer_ready(struct http1_exchange *exchange, void *context)
 static void dump_resources(const struct debug_pages *pages, enum ambient_resource_type type, struct json_writer *json)
 {
     struct ambient_resource_list list = ambient_index_list(pages->settings.index, type);
-    json_array_begin(json);
+    json_write_array_begin(json);
     for (size_t i = 0; i < list.count; i++) {
         const struct ambient_resource *resource = list.items[i];
         struct writer body = writer_growing();
         writer_add_base64(&body, resource->body);
-        json_object_begin(json);
-        json_key(json, "aliases");
-        json_array_begin(json);
+        json_write_object_begin(json);
+        json_write_key(json, "aliases");
+        json_write_array_begin(json);
         for (size_t j = 0; j < resource->alias_count; j++) {
-            json_string(json, resource->aliases[j]);
+            json_write_string(json, resource->aliases[j]);
         }
-        json_array_end(json);
-        json_member_string(json, "message", writer_string(&body));
-        json_member_string(json, "name", resource->name);
+        json_write_array_end(json);
+        json_write_member_string(json, "message", writer_string(&body));
+        json_write_member_string(json, "name", resource->name);
         if (type == AMBIENT_WORKLOAD) {
-            json_member_string(json, "node", resource->node);
+            json_write_member_string(json, "node", resource->node);
         }
-        json_member_string(json, "version", resource->version);
-        json_object_end(json);
+        json_write_member_string(json, "version", resource->version);
+        json_write_object_end(json);
         writer_free(&body);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 static void answer_ambientz(struct http1_exchange *exchange, void *context)
@@ -70,14 +70,14 @@ static void answer_ambientz(struct http1_exchange *exchange, void *context)
     }
     struct writer out = writer_growing();
     struct json_writer json = json_writer_of(&out, true);
-    json_object_begin(&json);
-    json_key(&json, "policies");
+    json_write_object_begin(&json);
+    json_write_key(&json, "policies");
     dump_resources(context, AMBIENT_AUTHORIZATION, &json);
-    json_key(&json, "services");
+    json_write_key(&json, "services");
     dump_resources(context, AMBIENT_SERVICE, &json);
-    json_key(&json, "workloads");
+    json_write_key(&json, "workloads");
     dump_resources(context, AMBIENT_WORKLOAD, &json);
-    json_object_end(&json);
+    json_write_object_end(&json);
     respond_json(exchange, &out);
 }
 
@@ -154,7 +154,8 @@ struct debug_pages *debug_pages_new(struct loop *loop, const struct debug_pages_
     pages->settings = *settings;
     pages->started_ns = clock_monotonic_ns();
     const struct http1_server_settings http = { HTTP_ROUTES, ARRAY_LENGTH(HTTP_ROUTES), pages, 0, "ambard::http" };
-    const struct http1_server_settings metrics = { METRICS_ROUTES, ARRAY_LENGTH(METRICS_ROUTES), pages, 0, "ambard::metrics" };
+    const struct http1_server_settings metrics = { METRICS_ROUTES, ARRAY_LENGTH(METRICS_ROUTES), pages, 0,
+        "ambard::metrics" };
     pages->http = http1_server_new(loop, &http);
     pages->metrics = http1_server_new(loop, &metrics);
     return pages;
@@ -165,7 +166,8 @@ struct result debug_pages_listen(struct debug_pages *pages)
     const struct ambard_settings *settings = pages->settings.settings;
     struct socket_address address = { .port = settings->metrics_port };
     if (!ip_parse(settings->listen_address, &address.ip)) {
-        return result_fail(RESULT_INVALID, "invalid flag --listen %s (expected an IP address)", settings->listen_address);
+        return result_fail(
+            RESULT_INVALID, "invalid flag --listen %s (expected an IP address)", settings->listen_address);
     }
     RESULT_TRY(result_in(http1_server_listen(pages->metrics, &address, NULL), "metrics port"));
     address.port = settings->http_port;

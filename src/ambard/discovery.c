@@ -34,8 +34,8 @@ static const struct {
 struct watch {
     bool is_watched;
     bool is_wildcard;
-    char *nonce;              /* of the newest response; NULL: none */
-    bool is_acknowledged;     /* the newest response was answered, not refused */
+    char *nonce;          /* of the newest response; NULL: none */
+    bool is_acknowledged; /* the newest response was answered, not refused */
     int64_t sent_at_s;
     struct hash_map *names;   /* on demand: what was asked for, and what was sent */
     struct hash_map *pending; /* changed since the last response */
@@ -84,8 +84,8 @@ static void refuse(struct discovery_stream *stream, enum grpc_status status, con
     ambard_count(stream->discovery->settings.metrics, METRIC_STREAMS_REFUSED, grpc_status_name(status));
     if (log_limit_allows(&limit, 10, &dropped)) {
         LOG_EVENT(LOG_WARN, DISCOVERY_TARGET, "stream refused",
-            LOG_DISPLAY("peer", socket_address_format(grpc_server_call_peer(stream->call), peer)), LOG_STRING("reason", reason),
-            LOG_NUMBER("dropped", dropped));
+            LOG_DISPLAY("peer", socket_address_format(grpc_server_call_peer(stream->call), peer)),
+            LOG_STRING("reason", reason), LOG_NUMBER("dropped", dropped));
     }
     grpc_server_call_finish(stream->call, status, message);
 }
@@ -112,10 +112,14 @@ void discovery_on_start(struct grpc_server_call *call, struct discovery *discove
 static bool is_of_type(enum watched_type type, const struct ambient_resource *resource)
 {
     switch (type) {
-    case WATCH_ADDRESS: return resource->type != AMBIENT_AUTHORIZATION;
-    case WATCH_WORKLOAD: return resource->type == AMBIENT_WORKLOAD;
-    case WATCH_AUTHORIZATION: return resource->type == AMBIENT_AUTHORIZATION;
-    case WATCH_COUNT: break;
+    case WATCH_ADDRESS:
+        return resource->type != AMBIENT_AUTHORIZATION;
+    case WATCH_WORKLOAD:
+        return resource->type == AMBIENT_WORKLOAD;
+    case WATCH_AUTHORIZATION:
+        return resource->type == AMBIENT_AUTHORIZATION;
+    case WATCH_COUNT:
+        break;
     }
     return false;
 }
@@ -144,13 +148,14 @@ static void send_response(struct discovery_stream *stream, enum watched_type typ
     watch->is_acknowledged = false;
     watch->sent_at_s = clock_wall_s();
     ambard_count(stream->discovery->settings.metrics, METRIC_PUSHES, TYPES[type].short_name);
-    LOG_EVENT(LOG_DEBUG, DISCOVERY_TARGET, "push", LOG_STRING("type", TYPES[type].short_name), LOG_STRING("node", stream->node_id),
-        LOG_NUMBER("resources", response->resource_count), LOG_NUMBER("removed", response->removed_count),
-        LOG_NUMBER("bytes", message.length));
+    LOG_EVENT(LOG_DEBUG, DISCOVERY_TARGET, "push", LOG_STRING("type", TYPES[type].short_name),
+        LOG_STRING("node", stream->node_id), LOG_NUMBER("resources", response->resource_count),
+        LOG_NUMBER("removed", response->removed_count), LOG_NUMBER("bytes", message.length));
     if (watch->unsent.length > 0) {
         /* It asks faster than it reads. */
         writer_free(&message);
-        refuse(stream, GRPC_RESOURCE_EXHAUSTED, "too many requests before the answers were read", "client does not read");
+        refuse(
+            stream, GRPC_RESOURCE_EXHAUSTED, "too many requests before the answers were read", "client does not read");
     } else if (!grpc_server_call_send_taking(stream->call, &message)) {
         watch->unsent = message;
     }
@@ -214,12 +219,14 @@ static void flush(struct discovery_stream *stream, enum watched_type type)
 }
 
 /* Everything, minus what the client already has (§10.3 rule 7); policies are always sent whole (rule 10). */
-static void answer_wildcard(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
+static void answer_wildcard(
+    struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     const struct ambient_index *index = stream->discovery->settings.index;
     struct hash_map *claimed = hash_map_new();
     for (size_t i = 0; i < request->initial_count; i++) {
-        hash_map_put(claimed, bytes_of_string(request->initial[i].name), (void *)(uintptr_t)request->initial[i].version);
+        hash_map_put(
+            claimed, bytes_of_string(request->initial[i].name), (void *)(uintptr_t)request->initial[i].version);
     }
     struct discovery_response response = begin_response(stream, type);
     static const enum ambient_resource_type KINDS[] = { AMBIENT_WORKLOAD, AMBIENT_SERVICE, AMBIENT_AUTHORIZATION };
@@ -227,7 +234,8 @@ static void answer_wildcard(struct discovery_stream *stream, enum watched_type t
         struct ambient_resource_list list = ambient_index_list(index, KINDS[kind]);
         for (size_t i = 0; i < list.count && is_of_type(type, list.items[i]); i++) {
             const char *version = hash_map_get(claimed, bytes_of_string(list.items[i]->name));
-            bool is_known = type != WATCH_AUTHORIZATION && version != NULL && strcmp(version, list.items[i]->version) == 0;
+            bool is_known =
+                type != WATCH_AUTHORIZATION && version != NULL && strcmp(version, list.items[i]->version) == 0;
             if (!is_known) {
                 add_resource(stream, type, &response, list.items[i]);
             }
@@ -253,8 +261,8 @@ static void add_once(struct discovery_stream *stream, enum watched_type type, st
 }
 
 /* A service brings all its workloads. */
-static void add_with_workloads(struct discovery_stream *stream, enum watched_type type, struct discovery_response *response,
-    struct hash_map *added, const struct ambient_resource *resource)
+static void add_with_workloads(struct discovery_stream *stream, enum watched_type type,
+    struct discovery_response *response, struct hash_map *added, const struct ambient_resource *resource)
 {
     add_once(stream, type, response, added, resource);
     if (resource->type != AMBIENT_SERVICE) {
@@ -283,7 +291,8 @@ static bool add_named(struct discovery_stream *stream, enum watched_type type, s
     return list.count > 0;
 }
 
-static void answer_on_demand(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
+static void answer_on_demand(
+    struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     struct discovery_response response = begin_response(stream, type);
     struct hash_map *added = hash_map_new();
@@ -344,7 +353,8 @@ static void answer(struct discovery_stream *stream, enum watched_type type, cons
     }
 }
 
-static void handle_first(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
+static void handle_first(
+    struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     struct watch *watch = &stream->watches[type];
     watch->is_watched = true;
@@ -353,12 +363,14 @@ static void handle_first(struct discovery_stream *stream, enum watched_type type
     bool has_star;
     apply_subscriptions(watch, request, &has_star);
     watch->is_wildcard = has_star || request->subscribe_count == 0 || type == WATCH_AUTHORIZATION;
-    LOG_EVENT(LOG_INFO, DISCOVERY_TARGET, "watch", LOG_STRING("type", TYPES[type].short_name), LOG_STRING("node", stream->node_id),
-        LOG_BOOL("wildcard", watch->is_wildcard), LOG_NUMBER("held", request->initial_count));
+    LOG_EVENT(LOG_INFO, DISCOVERY_TARGET, "watch", LOG_STRING("type", TYPES[type].short_name),
+        LOG_STRING("node", stream->node_id), LOG_BOOL("wildcard", watch->is_wildcard),
+        LOG_NUMBER("held", request->initial_count));
     answer(stream, type, request);
 }
 
-static void note_refusal(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
+static void note_refusal(
+    struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
     ambard_count(stream->discovery->settings.metrics, METRIC_REJECTS, TYPES[type].short_name);
     LOG_EVENT(LOG_WARN, DISCOVERY_TARGET, "client refused a response", LOG_STRING("type", TYPES[type].short_name),
@@ -430,10 +442,10 @@ static bool accept_node(struct discovery_stream *stream, const struct discovery_
     const struct token_claims *claims = &stream->claims;
     bool is_other_namespace = claims->namespace_ != NULL && strcmp(claims->namespace_, request->node_namespace) != 0;
     bool is_other_account = claims->service_account != NULL && request->node_service_account[0] != '\0' &&
-        strcmp(claims->service_account, request->node_service_account) != 0;
+                            strcmp(claims->service_account, request->node_service_account) != 0;
     if (is_other_namespace || is_other_account) {
-        char *message AUTO_FREE = string_format("authorization failed: no identities (%s/%s) matched %.200s/%.200s", claims->namespace_,
-            claims->service_account, request->node_namespace, request->node_service_account);
+        char *message AUTO_FREE = string_format("authorization failed: no identities (%s/%s) matched %.200s/%.200s",
+            claims->namespace_, claims->service_account, request->node_namespace, request->node_service_account);
         refuse(stream, GRPC_PERMISSION_DENIED, message, message);
         return false;
     }
@@ -503,7 +515,8 @@ void discovery_on_closed(struct grpc_server_call *call)
 }
 
 /* On demand: a name that was asked for or sent, one of its aliases, a service that was, or this node. */
-static bool concerns(const struct discovery_stream *stream, const struct watch *watch, const struct ambient_change *change)
+static bool concerns(
+    const struct discovery_stream *stream, const struct watch *watch, const struct ambient_change *change)
 {
     if (watch->is_wildcard || hash_map_get(watch->names, bytes_of_string(change->name)) != NULL) {
         return true;
@@ -543,7 +556,8 @@ static void note_change(struct discovery_stream *stream, enum watched_type type,
         return;
     }
     /* A changed service sends its workloads again (§10.3 rule 8). */
-    struct ambient_resource_list list = ambient_index_workloads_of_service(stream->discovery->settings.index, change->name);
+    struct ambient_resource_list list =
+        ambient_index_workloads_of_service(stream->discovery->settings.index, change->name);
     for (size_t i = 0; i < list.count; i++) {
         hash_map_put(watch->pending, bytes_of_string(list.items[i]->name), PRESENT);
     }
@@ -567,18 +581,18 @@ void discovery_push(struct discovery *discovery, const struct ambient_changes *c
 
 void discovery_dump_sync(const struct discovery *discovery, struct json_writer *json)
 {
-    json_array_begin(json);
+    json_write_array_begin(json);
     LIST_FOR_EACH(link, (struct list *)(uintptr_t)&discovery->streams) {
         const struct discovery_stream *stream = LIST_ENTRY(link, struct discovery_stream, link);
         if (!stream->has_node) {
             continue;
         }
-        json_object_begin(json);
-        json_member_string(json, "cluster_id", stream->cluster_id);
-        json_member_string(json, "proxy", stream->node_id);
-        json_member_string(json, "istio_version", stream->istio_version);
-        json_key(json, "resources");
-        json_object_begin(json);
+        json_write_object_begin(json);
+        json_write_member_string(json, "cluster_id", stream->cluster_id);
+        json_write_member_string(json, "proxy", stream->node_id);
+        json_write_member_string(json, "istio_version", stream->istio_version);
+        json_write_key(json, "resources");
+        json_write_object_begin(json);
         for (enum watched_type type = 0; type < WATCH_COUNT; type++) {
             const struct watch *watch = &stream->watches[type];
             if (watch->nonce == NULL) {
@@ -586,37 +600,37 @@ void discovery_dump_sync(const struct discovery *discovery, struct json_writer *
             }
             char time[40];
             clock_format_rfc3339(watch->sent_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-            json_key(json, TYPES[type].url);
-            json_object_begin(json);
-            json_member_string(json, "acked", watch->is_acknowledged ? watch->nonce : "");
-            json_member_string(json, "sent", watch->nonce);
-            json_member_string(json, "sentTime", time);
-            json_object_end(json);
+            json_write_key(json, TYPES[type].url);
+            json_write_object_begin(json);
+            json_write_member_string(json, "acked", watch->is_acknowledged ? watch->nonce : "");
+            json_write_member_string(json, "sent", watch->nonce);
+            json_write_member_string(json, "sentTime", time);
+            json_write_object_end(json);
         }
-        json_object_end(json);
-        json_object_end(json);
+        json_write_object_end(json);
+        json_write_object_end(json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 void discovery_dump_connections(const struct discovery *discovery, struct json_writer *json)
 {
-    json_object_begin(json);
-    json_member_unsigned(json, "totalClients", discovery->stream_count);
-    json_key(json, "clients");
-    json_array_begin(json);
+    json_write_object_begin(json);
+    json_write_member_unsigned(json, "totalClients", discovery->stream_count);
+    json_write_key(json, "clients");
+    json_write_array_begin(json);
     LIST_FOR_EACH(link, (struct list *)(uintptr_t)&discovery->streams) {
         const struct discovery_stream *stream = LIST_ENTRY(link, struct discovery_stream, link);
         char peer[SOCKET_ADDRESS_TEXT_SIZE];
         char time[40];
         clock_format_rfc3339(stream->connected_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-        json_object_begin(json);
-        json_member_string(json, "address", socket_address_format(grpc_server_call_peer(stream->call), peer));
-        json_member_string(json, "connectedAt", time);
-        json_member_string(json, "connectionId", stream->node_id);
-        json_member_string(json, "node", stream->node_name);
-        json_object_end(json);
+        json_write_object_begin(json);
+        json_write_member_string(json, "address", socket_address_format(grpc_server_call_peer(stream->call), peer));
+        json_write_member_string(json, "connectedAt", time);
+        json_write_member_string(json, "connectionId", stream->node_id);
+        json_write_member_string(json, "node", stream->node_name);
+        json_write_object_end(json);
     }
-    json_array_end(json);
-    json_object_end(json);
+    json_write_array_end(json);
+    json_write_object_end(json);
 }

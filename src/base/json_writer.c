@@ -59,22 +59,22 @@ static void end(struct json_writer *json, char bracket, bool is_array)
     writer_add_u8(json->out, (uint8_t)bracket);
 }
 
-void json_object_begin(struct json_writer *json)
+void json_write_object_begin(struct json_writer *json)
 {
     begin(json, '{', false);
 }
 
-void json_object_end(struct json_writer *json)
+void json_write_object_end(struct json_writer *json)
 {
     end(json, '}', false);
 }
 
-void json_array_begin(struct json_writer *json)
+void json_write_array_begin(struct json_writer *json)
 {
     begin(json, '[', true);
 }
 
-void json_array_end(struct json_writer *json)
+void json_write_array_end(struct json_writer *json)
 {
     end(json, ']', true);
 }
@@ -116,12 +116,12 @@ static void add_quoted(struct writer *out, struct bytes text)
     writer_add_u8(out, '"');
 }
 
-void json_key(struct json_writer *json, const char *key)
+void json_write_key(struct json_writer *json, const char *key)
 {
-    json_key_bytes(json, bytes_of_string(key));
+    json_write_key_bytes(json, bytes_of_string(key));
 }
 
-void json_key_bytes(struct json_writer *json, struct bytes key)
+void json_write_key_bytes(struct json_writer *json, struct bytes key)
 {
     assert(json->depth > 0 && !json->is_array[json->depth - 1] && !json->is_after_key);
     if (json->has_members[json->depth - 1]) {
@@ -134,64 +134,64 @@ void json_key_bytes(struct json_writer *json, struct bytes key)
     json->is_after_key = true;
 }
 
-void json_string(struct json_writer *json, const char *text)
+void json_write_string(struct json_writer *json, const char *text)
 {
     if (text == NULL) {
-        json_null(json);
+        json_write_null(json);
     } else {
-        json_string_bytes(json, bytes_of_string(text));
+        json_write_string_bytes(json, bytes_of_string(text));
     }
 }
 
-void json_string_bytes(struct json_writer *json, struct bytes text)
+void json_write_string_bytes(struct json_writer *json, struct bytes text)
 {
     separate(json);
     add_quoted(json->out, text);
 }
 
-void json_unsigned(struct json_writer *json, uint64_t value)
+void json_write_unsigned(struct json_writer *json, uint64_t value)
 {
     separate(json);
     writer_print(json->out, "%" PRIu64, value);
 }
 
-void json_signed(struct json_writer *json, int64_t value)
+void json_write_signed(struct json_writer *json, int64_t value)
 {
     separate(json);
     writer_print(json->out, "%" PRId64, value);
 }
 
-void json_bool(struct json_writer *json, bool value)
+void json_write_bool(struct json_writer *json, bool value)
 {
     separate(json);
     writer_add_string(json->out, value ? "true" : "false");
 }
 
-void json_null(struct json_writer *json)
+void json_write_null(struct json_writer *json)
 {
     separate(json);
     writer_add_string(json->out, "null");
 }
 
-void json_member_string(struct json_writer *json, const char *key, const char *text)
+void json_write_member_string(struct json_writer *json, const char *key, const char *text)
 {
-    json_key(json, key);
-    json_string(json, text);
+    json_write_key(json, key);
+    json_write_string(json, text);
 }
 
-void json_member_unsigned(struct json_writer *json, const char *key, uint64_t value)
+void json_write_member_unsigned(struct json_writer *json, const char *key, uint64_t value)
 {
-    json_key(json, key);
-    json_unsigned(json, value);
+    json_write_key(json, key);
+    json_write_unsigned(json, value);
 }
 
-void json_member_bool(struct json_writer *json, const char *key, bool value)
+void json_write_member_bool(struct json_writer *json, const char *key, bool value)
 {
-    json_key(json, key);
-    json_bool(json, value);
+    json_write_key(json, key);
+    json_write_bool(json, value);
 }
 
-void json_raw(struct json_writer *json, struct bytes value)
+void json_write_raw(struct json_writer *json, struct bytes value)
 {
     separate(json);
     writer_add_bytes(json->out, value);

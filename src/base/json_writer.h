@@ -16,31 +16,25 @@ struct json_writer {
     bool is_after_key;
 };
 
-/* Hidden, because libjansson calls functions of its own that are named json_null and json_string: a program that exported ours to
- * shared libraries would take their place. For the same reason no file includes both headers. */
-#pragma GCC visibility push(hidden)
-
 struct json_writer json_writer_of(struct writer *out, bool is_pretty);
-void json_object_begin(struct json_writer *json);
-void json_object_end(struct json_writer *json);
-void json_array_begin(struct json_writer *json);
-void json_array_end(struct json_writer *json);
-void json_key(struct json_writer *json, const char *key);
-void json_key_bytes(struct json_writer *json, struct bytes key);
+void json_write_object_begin(struct json_writer *json);
+void json_write_object_end(struct json_writer *json);
+void json_write_array_begin(struct json_writer *json);
+void json_write_array_end(struct json_writer *json);
+void json_write_key(struct json_writer *json, const char *key);
+void json_write_key_bytes(struct json_writer *json, struct bytes key);
 /* NULL writes null. Bytes that are not UTF-8 become U+FFFD. */
-void json_string(struct json_writer *json, const char *text);
-void json_string_bytes(struct json_writer *json, struct bytes text);
-void json_unsigned(struct json_writer *json, uint64_t value);
-void json_signed(struct json_writer *json, int64_t value);
-void json_bool(struct json_writer *json, bool value);
-void json_null(struct json_writer *json);
+void json_write_string(struct json_writer *json, const char *text);
+void json_write_string_bytes(struct json_writer *json, struct bytes text);
+void json_write_unsigned(struct json_writer *json, uint64_t value);
+void json_write_signed(struct json_writer *json, int64_t value);
+void json_write_bool(struct json_writer *json, bool value);
+void json_write_null(struct json_writer *json);
 /* A value that is JSON already, as it is (compact inside a pretty document). */
-void json_raw(struct json_writer *json, struct bytes value);
+void json_write_raw(struct json_writer *json, struct bytes value);
 /* Key and value at once. */
-void json_member_string(struct json_writer *json, const char *key, const char *text);
-void json_member_unsigned(struct json_writer *json, const char *key, uint64_t value);
-void json_member_bool(struct json_writer *json, const char *key, bool value);
-
-#pragma GCC visibility pop
+void json_write_member_string(struct json_writer *json, const char *key, const char *text);
+void json_write_member_unsigned(struct json_writer *json, const char *key, uint64_t value);
+void json_write_member_bool(struct json_writer *json, const char *key, bool value);
 
 #endif

@@ -114,16 +114,16 @@ static void add_json_value(const struct log_field *field, struct json_writer *js
     switch (field->kind) {
     case LOG_FIELD_STRING:
     case LOG_FIELD_DISPLAY:
-        json_string(json, field->value.text);
+        json_write_string(json, field->value.text);
         break;
     case LOG_FIELD_SIGNED:
-        json_signed(json, field->value.signed_);
+        json_write_signed(json, field->value.signed_);
         break;
     case LOG_FIELD_UNSIGNED:
-        json_unsigned(json, field->value.unsigned_);
+        json_write_unsigned(json, field->value.unsigned_);
         break;
     case LOG_FIELD_BOOL:
-        json_bool(json, field->value.unsigned_ != 0);
+        json_write_bool(json, field->value.unsigned_ != 0);
         break;
     }
 }
@@ -133,19 +133,19 @@ void log_line_write_json(const struct log_line *line, struct writer *out)
     char time[40];
     clock_format_rfc3339(line->wall_ns, 6, time);
     struct json_writer json = json_writer_of(out, false);
-    json_object_begin(&json);
-    json_member_string(&json, "level", log_level_name(line->level));
-    json_member_string(&json, "time", time);
-    json_member_string(&json, "scope", line->target);
+    json_write_object_begin(&json);
+    json_write_member_string(&json, "level", log_level_name(line->level));
+    json_write_member_string(&json, "time", time);
+    json_write_member_string(&json, "scope", line->target);
     if (line->message != NULL) {
-        json_member_string(&json, "message", line->message);
+        json_write_member_string(&json, "message", line->message);
     }
     for (size_t i = 0; i < line->field_count; i++) {
         if (!is_left_out(&line->fields[i])) {
-            json_key(&json, line->fields[i].name);
+            json_write_key(&json, line->fields[i].name);
             add_json_value(&line->fields[i], &json);
         }
     }
-    json_object_end(&json);
+    json_write_object_end(&json);
     writer_add_u8(out, '\n');
 }

@@ -37,21 +37,21 @@ bool agent_is_busy_with(const struct agent *agent, const struct enrolment *pod)
 
 static void write_pod(struct json_writer *json, const struct enrolment *pod)
 {
-    json_object_begin(json);
+    json_write_object_begin(json);
     enrolment_write_members(pod, json);
-    json_member_bool(json, "found", pod->network.descriptor >= 0);
-    json_object_end(json);
+    json_write_member_bool(json, "found", pod->network.descriptor >= 0);
+    json_write_object_end(json);
 }
 
 void agent_answer(struct control_call *call, const struct enrolment *pod)
 {
     struct writer answer = writer_growing();
     struct json_writer json = json_writer_of(&answer, false);
-    json_object_begin(&json);
-    json_member_bool(&json, "ok", true);
-    json_key(&json, "enrolment");
+    json_write_object_begin(&json);
+    json_write_member_bool(&json, "ok", true);
+    json_write_key(&json, "enrolment");
     write_pod(&json, pod);
-    json_object_end(&json);
+    json_write_object_end(&json);
     control_call_answer(call, &answer);
 }
 
@@ -59,12 +59,12 @@ void agent_answer_failure(struct control_call *call, const char *step, const str
 {
     struct writer answer = writer_growing();
     struct json_writer json = json_writer_of(&answer, false);
-    json_object_begin(&json);
-    json_member_bool(&json, "ok", false);
-    json_member_string(&json, "step", step);
-    json_member_string(&json, "code", result_code_name(result->code));
-    json_member_string(&json, "error", result->message);
-    json_object_end(&json);
+    json_write_object_begin(&json);
+    json_write_member_bool(&json, "ok", false);
+    json_write_member_string(&json, "step", step);
+    json_write_member_string(&json, "code", result_code_name(result->code));
+    json_write_member_string(&json, "error", result->message);
+    json_write_object_end(&json);
     control_call_answer(call, &answer);
 }
 
@@ -74,16 +74,16 @@ static void answer_list(struct agent *agent, struct control_call *call)
     struct json_writer json = json_writer_of(&answer, true);
     size_t position = 0;
     const struct enrolment *pod;
-    json_object_begin(&json);
-    json_member_bool(&json, "ok", true);
-    json_member_unsigned(&json, "ztunnelConnections", proxy_server_connection_count(agent->proxies));
-    json_key(&json, "enrolments");
-    json_array_begin(&json);
+    json_write_object_begin(&json);
+    json_write_member_bool(&json, "ok", true);
+    json_write_member_unsigned(&json, "ztunnelConnections", proxy_server_connection_count(agent->proxies));
+    json_write_key(&json, "enrolments");
+    json_write_array_begin(&json);
     while ((pod = enrolment_table_next(&agent->enrolments, &position)) != NULL) {
         write_pod(&json, pod);
     }
-    json_array_end(&json);
-    json_object_end(&json);
+    json_write_array_end(&json);
+    json_write_object_end(&json);
     writer_add_string(&answer, "\n");
     control_call_answer(call, &answer);
 }

@@ -191,10 +191,10 @@ static struct result enroll_pod(const struct enroll_settings *settings, const st
     struct writer request = writer_growing();
     struct json_writer json = json_writer_of(&request, false);
     struct yaml_stream answer;
-    json_object_begin(&json);
-    json_member_string(&json, "operation", "enroll");
+    json_write_object_begin(&json);
+    json_write_member_string(&json, "operation", "enroll");
     enrolment_write_members(pod, &json);
-    json_object_end(&json);
+    json_write_object_end(&json);
     struct result result = ask(settings->control_path, &request, pod->network.descriptor, &answer, NULL);
     writer_free(&request);
     if (result_is_ok(&result)) {
@@ -224,11 +224,11 @@ struct result command_remove(const struct remove_settings *settings)
     struct writer request = writer_growing();
     struct json_writer json = json_writer_of(&request, false);
     struct yaml_stream answer;
-    json_object_begin(&json);
-    json_member_string(&json, "operation", "remove");
-    json_member_string(&json, "namespace", settings->namespace_);
-    json_member_string(&json, "name", settings->name);
-    json_object_end(&json);
+    json_write_object_begin(&json);
+    json_write_member_string(&json, "operation", "remove");
+    json_write_member_string(&json, "namespace", settings->namespace_);
+    json_write_member_string(&json, "name", settings->name);
+    json_write_object_end(&json);
     struct result result = ask(settings->control_path, &request, -1, &answer, NULL);
     writer_free(&request);
     if (result_is_ok(&result)) {

@@ -155,21 +155,21 @@ const char *enrolment_key_of(const struct enrolment *enrolment, char out[static 
 void enrolment_write_members(const struct enrolment *enrolment, struct json_writer *json)
 {
     char text[IP_TEXT_SIZE];
-    json_member_string(json, "namespace", enrolment->namespace_);
-    json_member_string(json, "name", enrolment->name);
-    json_member_string(json, "serviceAccount", enrolment->service_account);
+    json_write_member_string(json, "namespace", enrolment->namespace_);
+    json_write_member_string(json, "name", enrolment->name);
+    json_write_member_string(json, "serviceAccount", enrolment->service_account);
     if (enrolment->uid != NULL) {
-        json_member_string(json, "uid", enrolment->uid);
+        json_write_member_string(json, "uid", enrolment->uid);
     }
-    json_key(json, "addresses");
-    json_array_begin(json);
+    json_write_key(json, "addresses");
+    json_write_array_begin(json);
     for (size_t i = 0; i < enrolment->address_count; i++) {
-        json_string(json, ip_format(&enrolment->addresses[i], text));
+        json_write_string(json, ip_format(&enrolment->addresses[i], text));
     }
-    json_array_end(json);
-    json_member_string(json, "netns", enrolment->namespace_path);
-    json_member_unsigned(json, "device", enrolment->network.device);
-    json_member_unsigned(json, "inode", enrolment->network.inode);
+    json_write_array_end(json);
+    json_write_member_string(json, "netns", enrolment->namespace_path);
+    json_write_member_unsigned(json, "device", enrolment->network.device);
+    json_write_member_unsigned(json, "inode", enrolment->network.inode);
 }
 
 /* A string member; absent and null stay NULL. */

@@ -114,9 +114,9 @@ struct result enrolment_store_save(struct enrolment_store *store, const struct e
     char *AUTO_FREE path = file_path(store->state_directory, enrolment, STATE_SUFFIX);
     struct writer text = writer_growing();
     struct json_writer json = json_writer_of(&text, true);
-    json_object_begin(&json);
+    json_write_object_begin(&json);
     enrolment_write_members(enrolment, &json);
-    json_object_end(&json);
+    json_write_object_end(&json);
     writer_add_string(&text, "\n");
     struct result result = file_replace(path, writer_bytes(&text), 0600);
     writer_free(&text);

@@ -69,11 +69,11 @@ static void write_workloads(const struct config_dump *dump, struct json_writer *
         items[count++] = workload;
     }
     sort_items(items, count, workload_key);
-    json_array_begin(json);
+    json_write_array_begin(json);
     for (size_t i = 0; i < count; i++) {
         dump_workload(items[i], json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
     memory_free(items);
 }
 
@@ -87,11 +87,11 @@ static void write_services(const struct config_dump *dump, struct json_writer *j
         items[count++] = service;
     }
     sort_items(items, count, service_key);
-    json_array_begin(json);
+    json_write_array_begin(json);
     for (size_t i = 0; i < count; i++) {
         dump_service(dump->version, items[i], json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
     memory_free(items);
 }
 
@@ -105,11 +105,11 @@ static void write_policies(const struct config_dump *dump, struct json_writer *j
         items[count++] = policy;
     }
     sort_items(items, count, policy_key);
-    json_array_begin(json);
+    json_write_array_begin(json);
     for (size_t i = 0; i < count; i++) {
         dump_policy(items[i], json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
     memory_free(items);
 }
 
@@ -118,22 +118,22 @@ static void write_staged_services(const struct config_dump *dump, struct json_wr
     struct persistent_map_iterator iterator;
     struct bytes key;
     mesh_staged_services_begin(dump->version, &iterator);
-    json_object_begin(json);
+    json_write_object_begin(json);
     while (mesh_staged_services_next(dump->version, &iterator, &key)) {
         char *name = string_duplicate_n((const char *)key.data, key.length);
-        json_key(json, name);
+        json_write_key(json, name);
         memory_free(name);
-        json_object_begin(json);
+        json_write_object_begin(json);
         struct mesh_endpoint_iterator endpoints;
         struct mesh_endpoint endpoint;
         mesh_endpoints_begin(dump->version, key, &endpoints);
         while (mesh_endpoints_next(&endpoints, &endpoint)) {
-            json_key(json, endpoint.workload_uid);
+            json_write_key(json, endpoint.workload_uid);
             dump_endpoint(&endpoint, json);
         }
-        json_object_end(json);
+        json_write_object_end(json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void write_certificate(const struct x509_st *certificate, struct json_writer *json)
@@ -147,14 +147,14 @@ static void write_certificate(const struct x509_st *certificate, struct json_wri
     writer_add_base64(&encoded, writer_bytes(&pem));
     certificate_validity(certificate, &not_before_s, &not_after_s);
     char *serial = certificate_serial(certificate);
-    json_object_begin(json);
+    json_write_object_begin(json);
     clock_format_rfc3339(not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-    json_member_string(json, "expirationTime", time);
-    json_member_string(json, "pem", writer_string(&encoded));
-    json_member_string(json, "serialNumber", serial);
+    json_write_member_string(json, "expirationTime", time);
+    json_write_member_string(json, "pem", writer_string(&encoded));
+    json_write_member_string(json, "serialNumber", serial);
     clock_format_rfc3339(not_before_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-    json_member_string(json, "validFrom", time);
-    json_object_end(json);
+    json_write_member_string(json, "validFrom", time);
+    json_write_object_end(json);
     memory_free(serial);
     writer_free(&encoded);
     writer_free(&pem);
@@ -164,11 +164,17 @@ static void write_certificate_state(const struct certificate_view *view, struct 
 {
     struct writer state = writer_growing();
     switch (view->state) {
-    case CERTIFICATE_INITIALIZING: writer_add_string(&state, "Initializing"); break;
-    case CERTIFICATE_AVAILABLE: writer_add_string(&state, "Available"); break;
-    case CERTIFICATE_UNAVAILABLE: writer_print(&state, "Unavailable: %s", view->failure); break;
+    case CERTIFICATE_INITIALIZING:
+        writer_add_string(&state, "Initializing");
+        break;
+    case CERTIFICATE_AVAILABLE:
+        writer_add_string(&state, "Available");
+        break;
+    case CERTIFICATE_UNAVAILABLE:
+        writer_print(&state, "Unavailable: %s", view->failure);
+        break;
     }
-    json_member_string(json, "state", writer_string(&state));
+    json_write_member_string(json, "state", writer_string(&state));
     writer_free(&state);
 }
 
@@ -176,74 +182,74 @@ static void visit_certificate(const struct certificate_view *view, void *context
 {
     struct json_writer *json = context;
     const struct certificate_bundle *bundle = view->certificate != NULL ? view->certificate->bundle : NULL;
-    json_object_begin(json);
-    json_key(json, "certChain");
-    json_array_begin(json);
+    json_write_object_begin(json);
+    json_write_key(json, "certChain");
+    json_write_array_begin(json);
     if (bundle != NULL) {
         write_certificate(bundle->leaf, json);
         for (size_t i = 0; i < bundle->intermediates.count; i++) {
             write_certificate(bundle->intermediates.items[i], json);
         }
     }
-    json_array_end(json);
-    json_member_string(json, "identity", view->identity);
-    json_key(json, "rootCerts");
-    json_array_begin(json);
+    json_write_array_end(json);
+    json_write_member_string(json, "identity", view->identity);
+    json_write_key(json, "rootCerts");
+    json_write_array_begin(json);
     for (size_t i = 0; bundle != NULL && i < bundle->roots.count; i++) {
         write_certificate(bundle->roots.items[i], json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
     write_certificate_state(view, json);
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void write_workload_state(const struct config_dump *dump, struct json_writer *json)
 {
-    json_object_begin(json);
+    json_write_object_begin(json);
     for (size_t i = 0; i < dump->pod_count; i++) {
         const struct dumped_pod *pod = &dump->pods[i];
-        json_key(json, pod->uid);
-        json_object_begin(json);
+        json_write_key(json, pod->uid);
+        json_write_object_begin(json);
         if (pod->connections != NULL) {
-            json_key(json, "connections");
-            json_raw(json, bytes_of_string(pod->connections));
+            json_write_key(json, "connections");
+            json_write_raw(json, bytes_of_string(pod->connections));
         }
-        json_key(json, "info");
-        json_object_begin(json);
-        json_member_string(json, "name", pod->name);
-        json_member_string(json, "namespace", pod->namespace_);
-        json_member_string(json, "serviceAccount", pod->service_account);
-        json_object_end(json);
-        json_member_string(json, "state", pod->is_up ? "Up" : "Pending");
-        json_object_end(json);
+        json_write_key(json, "info");
+        json_write_object_begin(json);
+        json_write_member_string(json, "name", pod->name);
+        json_write_member_string(json, "namespace", pod->namespace_);
+        json_write_member_string(json, "serviceAccount", pod->service_account);
+        json_write_object_end(json);
+        json_write_member_string(json, "state", pod->is_up ? "Up" : "Pending");
+        json_write_object_end(json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void write_document(const struct config_dump *dump, struct json_writer *json)
 {
-    json_object_begin(json);
-    json_key(json, "certificates");
-    json_array_begin(json);
+    json_write_object_begin(json);
+    json_write_key(json, "certificates");
+    json_write_array_begin(json);
     certificate_store_visit(dump->source.certificates, visit_certificate, json);
-    json_array_end(json);
-    json_key(json, "config");
+    json_write_array_end(json);
+    json_write_key(json, "config");
     configuration_dump(dump->source.configuration, json);
-    json_key(json, "policies");
+    json_write_key(json, "policies");
     write_policies(dump, json);
-    json_key(json, "services");
+    json_write_key(json, "services");
     write_services(dump, json);
-    json_key(json, "stagedServices");
+    json_write_key(json, "stagedServices");
     write_staged_services(dump, json);
-    json_key(json, "version");
+    json_write_key(json, "version");
     version_dump(dump->source.configuration, json);
     if (dump->source.pods != NULL) {
-        json_key(json, "workloadState");
+        json_write_key(json, "workloadState");
         write_workload_state(dump, json);
     }
-    json_key(json, "workloads");
+    json_write_key(json, "workloads");
     write_workloads(dump, json);
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void free_dump(struct config_dump *dump)

@@ -27,9 +27,11 @@ static const char *const COMPLIANCE_POLICIES[] = { "", "pqc", NULL };
 
 static const struct option OPTIONS[] = {
     { "PROXY_MODE", NULL, OPTION_CHOICE, AT(proxy_mode), "shared", NULL, "proxyMode", PROXY_MODES, WHO,
-        "shared: one process for the pods of a node, which a node agent hands over. dedicated: one workload, in this network namespace." },
-    { "PROXY_WORKLOAD_INFO", NULL, OPTION_STRING, AT(proxy_workload_information), NULL, NULL, "proxyWorkloadInformation",
-        NULL, WHO, "namespace/name/service-account of the one workload. Required in dedicated mode." },
+        "shared: one process for the pods of a node, which a node agent hands over. dedicated: one workload, in this "
+        "network namespace." },
+    { "PROXY_WORKLOAD_INFO", NULL, OPTION_STRING, AT(proxy_workload_information), NULL, NULL,
+        "proxyWorkloadInformation", NULL, WHO,
+        "namespace/name/service-account of the one workload. Required in dedicated mode." },
     { "NETWORK", NULL, OPTION_STRING, AT(network), "", NULL, "network", NULL, WHO, "Network of this node." },
     { "NODE_NAME", NULL, OPTION_STRING, AT(node_name), NULL, NULL, "localNode", NULL, WHO,
         "Name of this node. Unset: every workload counts as local." },
@@ -38,7 +40,8 @@ static const struct option OPTIONS[] = {
     { "CLUSTER_DOMAIN", NULL, OPTION_STRING, AT(cluster_domain), "cluster.local", NULL, "clusterDomain", NULL, WHO,
         "DNS domain of the cluster." },
     { "POD_NAME", NULL, OPTION_STRING, AT(pod_name), NULL, NULL, NULL, NULL, WHO, "Our own pod's name." },
-    { "POD_NAMESPACE", NULL, OPTION_STRING, AT(pod_namespace), NULL, NULL, NULL, NULL, WHO, "Our own pod's namespace." },
+    { "POD_NAMESPACE", NULL, OPTION_STRING, AT(pod_namespace), NULL, NULL, NULL, NULL, WHO,
+        "Our own pod's namespace." },
     { "SERVICE_ACCOUNT", NULL, OPTION_STRING, AT(service_account), NULL, NULL, NULL, NULL, WHO,
         "Our own pod's service account." },
     { "TRUST_DOMAIN", NULL, OPTION_STRING, AT(trust_domain), "cluster.local", NULL, NULL, NULL, WHO,
@@ -51,15 +54,16 @@ static const struct option OPTIONS[] = {
         "false: listen on 0.0.0.0 instead of [::]." },
 
     { "XDS_ADDRESS", NULL, OPTION_STRING, AT(xds_address), NULL, "URI", "xdsAddress", NULL, CONTROL,
-        "Workload API. Default https://istiod.istio-system.svc:15012 in Kubernetes, else https://localhost:15012. Empty: off." },
+        "Workload API. Default https://istiod.istio-system.svc:15012 in Kubernetes, else https://localhost:15012. "
+        "Empty: off." },
     { "CA_ADDRESS", NULL, OPTION_STRING, AT(ca_address), NULL, "URI", "caAddress", NULL, CONTROL,
         "Certificate authority. Default as XDS_ADDRESS." },
-    { "XDS_ROOT_CA", NULL, OPTION_STRING, AT(xds_root_certificate), DEFAULT_ROOT_PATH, "path, PEM or SYSTEM", "xdsRootCert",
-        NULL, CONTROL, "Root certificates that the workload API's server certificate must lead to." },
-    { "CA_ROOT_CA", NULL, OPTION_STRING, AT(ca_root_certificate), DEFAULT_ROOT_PATH, "path, PEM or SYSTEM", "caRootCert",
-        NULL, CONTROL, "The same for the certificate authority." },
-    { "ALT_XDS_HOSTNAME", NULL, OPTION_STRING, AT(alternative_xds_hostname), NULL, NULL, "altXdsHostname", NULL, CONTROL,
-        "A second name the workload API's certificate may bear." },
+    { "XDS_ROOT_CA", NULL, OPTION_STRING, AT(xds_root_certificate), DEFAULT_ROOT_PATH, "path, PEM or SYSTEM",
+        "xdsRootCert", NULL, CONTROL, "Root certificates that the workload API's server certificate must lead to." },
+    { "CA_ROOT_CA", NULL, OPTION_STRING, AT(ca_root_certificate), DEFAULT_ROOT_PATH, "path, PEM or SYSTEM",
+        "caRootCert", NULL, CONTROL, "The same for the certificate authority." },
+    { "ALT_XDS_HOSTNAME", NULL, OPTION_STRING, AT(alternative_xds_hostname), NULL, NULL, "altXdsHostname", NULL,
+        CONTROL, "A second name the workload API's certificate may bear." },
     { "ALT_CA_HOSTNAME", NULL, OPTION_STRING, AT(alternative_ca_hostname), NULL, NULL, "altCaHostname", NULL, CONTROL,
         "A second name the certificate authority's certificate may bear." },
     { "AUTH_TOKEN", NULL, OPTION_STRING, AT(authentication_token), NULL, "path or token", NULL, NULL, CONTROL,
@@ -75,12 +79,12 @@ static const struct option OPTIONS[] = {
         "Dedicated mode without a CA: PEM file with the workload's certificate and its intermediates." },
     { "TLS_KEY_FILE", NULL, OPTION_STRING, AT(certificate_key_file), NULL, "path", "certificateKeyFile", NULL, CONTROL,
         "Its private key." },
-    { "TLS_ROOT_FILE", NULL, OPTION_STRING, AT(certificate_root_file), NULL, "path", "certificateRootFile", NULL, CONTROL,
-        "The roots that peers' certificates must lead to." },
+    { "TLS_ROOT_FILE", NULL, OPTION_STRING, AT(certificate_root_file), NULL, "path", "certificateRootFile", NULL,
+        CONTROL, "The roots that peers' certificates must lead to." },
     { "SECRET_TTL", NULL, OPTION_DURATION, AT(secret_ttl_ns), "24h", "duration", "secretTtl", NULL, CONTROL,
         "Lifetime asked for when a certificate is requested." },
-    { "INPOD_UDS", NULL, OPTION_STRING, AT(inpod_socket_path), "/var/run/ztunnel/ztunnel.sock", "path", "inpodUds", NULL,
-        CONTROL, "The node agent's socket." },
+    { "INPOD_UDS", NULL, OPTION_STRING, AT(inpod_socket_path), "/var/run/ztunnel/ztunnel.sock", "path", "inpodUds",
+        NULL, CONTROL, "The node agent's socket." },
 
     { "INPOD_PORT_REUSE", NULL, OPTION_BOOL, AT(inpod_port_reuse), "true", NULL, "inpodPortReuse", NULL, SOCKETS,
         "SO_REUSEPORT on listeners in pods, so that a successor may bind while we drain." },
@@ -90,17 +94,17 @@ static const struct option OPTIONS[] = {
         "Keep the client's address towards the application. Unset: where possible; true: or fail; false: never." },
     { "KEEPALIVE_ENABLED", NULL, OPTION_BOOL, AT(keepalive_enabled), "true", NULL, "keepaliveEnabled", NULL, SOCKETS,
         "TCP keepalive on application sockets." },
-    { "KEEPALIVE_TIME", NULL, OPTION_DURATION, AT(keepalive_time_ns), "180s", "duration", "keepaliveTime", NULL, SOCKETS,
-        "Idle time before the first probe." },
-    { "KEEPALIVE_INTERVAL", NULL, OPTION_DURATION, AT(keepalive_interval_ns), "180s", "duration", "keepaliveInterval", NULL,
-        SOCKETS, "Time between probes." },
+    { "KEEPALIVE_TIME", NULL, OPTION_DURATION, AT(keepalive_time_ns), "180s", "duration", "keepaliveTime", NULL,
+        SOCKETS, "Idle time before the first probe." },
+    { "KEEPALIVE_INTERVAL", NULL, OPTION_DURATION, AT(keepalive_interval_ns), "180s", "duration", "keepaliveInterval",
+        NULL, SOCKETS, "Time between probes." },
     { "KEEPALIVE_RETRIES", NULL, OPTION_U32, AT(keepalive_retries), "9", "probes", "keepaliveRetries", NULL, SOCKETS,
         "Unanswered probes before the connection counts as dead." },
-    { "USER_TIMEOUT_ENABLED", NULL, OPTION_BOOL, AT(user_timeout_enabled), "false", NULL, "userTimeoutEnabled", NULL, SOCKETS,
-        "TCP_USER_TIMEOUT of time + retries x interval on application sockets." },
+    { "USER_TIMEOUT_ENABLED", NULL, OPTION_BOOL, AT(user_timeout_enabled), "false", NULL, "userTimeoutEnabled", NULL,
+        SOCKETS, "TCP_USER_TIMEOUT of time + retries x interval on application sockets." },
 
-    { "HTTP2_STREAM_WINDOW_SIZE", NULL, OPTION_U32, AT(stream_window_bytes), "4194304", "bytes", "windowSize", NULL, HBONE,
-        "Largest receive window of one stream; it starts at 256 KiB and grows with use." },
+    { "HTTP2_STREAM_WINDOW_SIZE", NULL, OPTION_U32, AT(stream_window_bytes), "4194304", "bytes", "windowSize", NULL,
+        HBONE, "Largest receive window of one stream; it starts at 256 KiB and grows with use." },
     { "HTTP2_CONNECTION_WINDOW_SIZE", NULL, OPTION_U32, AT(connection_window_bytes), "16777216", "bytes",
         "connectionWindowSize", NULL, HBONE, "Receive window of one tunnel." },
     { "HTTP2_FRAME_SIZE", NULL, OPTION_U32, AT(frame_bytes), "1048576", "bytes", "frameSize", NULL, HBONE,
@@ -109,10 +113,10 @@ static const struct option OPTIONS[] = {
         "poolMaxStreamsPerConn", NULL, HBONE, "Streams we put on one tunnel." },
     { "POOL_UNUSED_RELEASE_TIMEOUT", NULL, OPTION_DURATION, AT(pool_unused_release_timeout_ns), "5m", "duration",
         "poolUnusedReleaseTimeout", NULL, HBONE, "Idle time after which a tunnel is closed." },
-    { "ENABLE_RESPONSE_BAGGAGE", NULL, OPTION_BOOL, AT(response_baggage_enabled), "true", NULL, "enableEnhancedBaggage", NULL,
-        HBONE, "Describe the destination workload in answers, and read the source's description in requests." },
-    { "LOCALHOST_APP_TUNNEL", NULL, OPTION_BOOL, AT(localhost_application_tunnel), "true", NULL, "localhostAppTunnel", NULL,
-        HBONE, "Reach a workload's application tunnel over loopback." },
+    { "ENABLE_RESPONSE_BAGGAGE", NULL, OPTION_BOOL, AT(response_baggage_enabled), "true", NULL, "enableEnhancedBaggage",
+        NULL, HBONE, "Describe the destination workload in answers, and read the source's description in requests." },
+    { "LOCALHOST_APP_TUNNEL", NULL, OPTION_BOOL, AT(localhost_application_tunnel), "true", NULL, "localhostAppTunnel",
+        NULL, HBONE, "Reach a workload's application tunnel over loopback." },
     { "TLS12_ENABLED", NULL, OPTION_BOOL, AT(tls12_enabled), "false", NULL, NULL, NULL, HBONE, "Also accept TLS 1.2." },
     { "COMPLIANCE_POLICY", NULL, OPTION_CHOICE, AT(compliance_policy), "", NULL, NULL, COMPLIANCE_POLICIES, HBONE,
         "pqc: only the hybrid post-quantum key exchange X25519MLKEM768; refused where OpenSSL does not know it." },
@@ -124,22 +128,23 @@ static const struct option OPTIONS[] = {
         "selfTerminationDeadline", NULL, PROCESS, "How long connections may go on after SIGTERM. Default 5s." },
     { "TERMINATION_GRACE_PERIOD_SECONDS", NULL, OPTION_STRING, AT(termination_grace_text), NULL, "seconds", NULL, NULL,
         PROCESS, "The pod's grace period n; the deadline becomes n-5 s (n over 10) or n-1 s." },
-    { "ZTUNNEL_WORKER_THREADS", NULL, OPTION_STRING, AT(worker_threads_text), NULL, "threads or percent", "numWorkerThreads",
-        NULL, PROCESS, "Worker threads: a number, N% of the processors, or 0 for all." },
+    { "ZTUNNEL_WORKER_THREADS", NULL, OPTION_STRING, AT(worker_threads_text), NULL, "threads or percent",
+        "numWorkerThreads", NULL, PROCESS, "Worker threads: a number, N% of the processors, or 0 for all." },
     { "ZTUNNEL_CPU_LIMIT", NULL, OPTION_STRING, AT(cpu_limit_text), NULL, "processors", NULL, NULL, PROCESS,
         "Processors of this container." },
-    { "ZTUNNEL_RESOURCE_CPU_LIMIT", NULL, OPTION_STRING, AT(cpu_resource_limit_text), NULL, "quantity", NULL, NULL, PROCESS,
-        "The same as a Kubernetes quantity; wins over ZTUNNEL_CPU_LIMIT." },
+    { "ZTUNNEL_RESOURCE_CPU_LIMIT", NULL, OPTION_STRING, AT(cpu_resource_limit_text), NULL, "quantity", NULL, NULL,
+        PROCESS, "The same as a Kubernetes quantity; wins over ZTUNNEL_CPU_LIMIT." },
     { "ZTUNNEL_RESOURCE_CPU_REQUEST", NULL, OPTION_STRING, AT(cpu_resource_request_text), NULL, "quantity", NULL, NULL,
         PROCESS, "Processors this container asks for." },
-    { "ADMIN_PORT", NULL, OPTION_U16, AT(admin_port), "15000", "port", NULL, NULL, PROCESS, "Admin page, loopback only." },
+    { "ADMIN_PORT", NULL, OPTION_U16, AT(admin_port), "15000", "port", NULL, NULL, PROCESS,
+        "Admin page, loopback only." },
     { "STATS_PORT", NULL, OPTION_U16, AT(metrics_port), "15020", "port", NULL, NULL, PROCESS, "Metrics." },
     { "READINESS_PORT", NULL, OPTION_U16, AT(readiness_port), "15021", "port", NULL, NULL, PROCESS, "Readiness." },
     { "RUST_LOG", NULL, OPTION_STRING, AT(log_filter), "info", "filter", NULL, NULL, PROCESS,
         "Comma list of `level` or `target=level`; the longest matching target wins." },
     { "LOG_FORMAT", NULL, OPTION_CHOICE, AT(log_format), "plain", NULL, NULL, LOG_FORMATS, PROCESS, "plain or json." },
-    { "AUTHZ_POLICY_INFO_LOGGING", NULL, OPTION_BOOL, AT(policy_information_logging), "false", NULL, NULL, NULL, PROCESS,
-        "Log policy decisions at info instead of debug." },
+    { "AUTHZ_POLICY_INFO_LOGGING", NULL, OPTION_BOOL, AT(policy_information_logging), "false", NULL, NULL, NULL,
+        PROCESS, "Log policy decisions at info instead of debug." },
 };
 
 static void replace(char **field, const char *text)
@@ -150,8 +155,8 @@ static void replace(char **field, const char *text)
 
 static void set_control_plane_defaults(struct configuration *configuration)
 {
-    const char *fallback = getenv("KUBERNETES_SERVICE_HOST") != NULL ? "https://istiod.istio-system.svc:15012"
-                                                                     : "https://localhost:15012";
+    const char *fallback =
+        getenv("KUBERNETES_SERVICE_HOST") != NULL ? "https://istiod.istio-system.svc:15012" : "https://localhost:15012";
     if (getenv("XDS_ADDRESS") == NULL) {
         replace(&configuration->xds_address, fallback);
     }
@@ -192,9 +197,9 @@ static void set_mode_defaults(struct configuration *configuration)
         configuration->packet_mark = SHARED_PACKET_MARK;
     }
     const char *original_source = getenv("ENABLE_ORIG_SRC");
-    configuration->original_source = original_source == NULL        ? ORIGINAL_SOURCE_TRY
-        : strcmp(original_source, "true") == 0 ? ORIGINAL_SOURCE_MUST
-                                                                    : ORIGINAL_SOURCE_NEVER;
+    configuration->original_source = original_source == NULL                ? ORIGINAL_SOURCE_TRY
+                                     : strcmp(original_source, "true") == 0 ? ORIGINAL_SOURCE_MUST
+                                                                            : ORIGINAL_SOURCE_NEVER;
 }
 
 /* A Kubernetes quantity of processors, "2", "1.5" or "500m", rounded up. */
@@ -204,7 +209,8 @@ static struct result processors_from_quantity(const char *name, const char *text
     double value = strtod(text, &end);
     bool is_milli = strcmp(end, "m") == 0;
     if (end == text || (*end != '\0' && !is_milli) || !(value >= 0) || value > 1e6) {
-        return result_fail(RESULT_INVALID, "invalid env var %s=%s (expected processors such as 2, 1.5 or 500m)", name, text);
+        return result_fail(
+            RESULT_INVALID, "invalid env var %s=%s (expected processors such as 2, 1.5 or 500m)", name, text);
     }
     *processors = (uint32_t)ceil(is_milli ? value / 1000 : value);
     return result_ok();
@@ -223,22 +229,24 @@ static struct result workers_from_text(const char *text, uint32_t processors, ui
         *workers = number == 0 ? processors : (uint32_t)number;
         return result_ok();
     }
-    return result_fail(RESULT_INVALID, "invalid env var ZTUNNEL_WORKER_THREADS=%s (expected threads, 0 for all, or 1%% to 100%%)",
-        text);
+    return result_fail(RESULT_INVALID,
+        "invalid env var ZTUNNEL_WORKER_THREADS=%s (expected threads, 0 for all, or 1%% to 100%%)", text);
 }
 
-struct result configuration_worker_count(const struct configuration *configuration, uint32_t processors, uint32_t *workers)
+struct result configuration_worker_count(
+    const struct configuration *configuration, uint32_t processors, uint32_t *workers)
 {
     uint32_t limit = 0;
     uint32_t request = 0;
     if (configuration->cpu_resource_limit_text != NULL) {
-        RESULT_TRY(processors_from_quantity("ZTUNNEL_RESOURCE_CPU_LIMIT", configuration->cpu_resource_limit_text, &limit));
+        RESULT_TRY(
+            processors_from_quantity("ZTUNNEL_RESOURCE_CPU_LIMIT", configuration->cpu_resource_limit_text, &limit));
     } else if (configuration->cpu_limit_text != NULL) {
         RESULT_TRY(processors_from_quantity("ZTUNNEL_CPU_LIMIT", configuration->cpu_limit_text, &limit));
     }
     if (configuration->cpu_resource_request_text != NULL) {
-        RESULT_TRY(
-            processors_from_quantity("ZTUNNEL_RESOURCE_CPU_REQUEST", configuration->cpu_resource_request_text, &request));
+        RESULT_TRY(processors_from_quantity(
+            "ZTUNNEL_RESOURCE_CPU_REQUEST", configuration->cpu_resource_request_text, &request));
     }
     uint32_t available = limit > 0 ? limit : processors;
     if (configuration->worker_threads_text != NULL) {
@@ -267,28 +275,30 @@ static struct result refuse_contradictions(const struct configuration *configura
         return result_fail(RESULT_INVALID, "ztunnel run without any servers enabled");
     }
     if (configuration->fake_ca) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var FAKE_CA=true (not available; give TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_ROOT_FILE instead)");
+        return result_fail(RESULT_UNSUPPORTED, "invalid env var FAKE_CA=true (not available; give "
+                                               "TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_ROOT_FILE instead)");
     }
     bool has_files = configuration->certificate_file != NULL && configuration->certificate_key_file != NULL &&
-        configuration->certificate_root_file != NULL;
+                     configuration->certificate_root_file != NULL;
     bool has_some_file = configuration->certificate_file != NULL || configuration->certificate_key_file != NULL ||
-        configuration->certificate_root_file != NULL;
+                         configuration->certificate_root_file != NULL;
     if (has_some_file && !has_files) {
         return result_fail(RESULT_INVALID,
             "TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_ROOT_FILE belong together: set all three or none");
     }
     if (has_files && configuration->proxy_mode == PROXY_MODE_SHARED) {
         return result_fail(RESULT_INVALID,
-            "invalid env var TLS_CERTIFICATE_FILE=%s (certificate files are for PROXY_MODE=dedicated; shared mode needs CA_ADDRESS)",
+            "invalid env var TLS_CERTIFICATE_FILE=%s (certificate files are for PROXY_MODE=dedicated; shared mode "
+            "needs CA_ADDRESS)",
             configuration->certificate_file);
     }
     if (configuration->ca_address[0] == '\0' && !has_files) {
-        return result_fail(RESULT_INVALID,
-            "invalid env var CA_ADDRESS= (expected a URI, or TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_ROOT_FILE in dedicated mode)");
+        return result_fail(RESULT_INVALID, "invalid env var CA_ADDRESS= (expected a URI, or TLS_CERTIFICATE_FILE, "
+                                           "TLS_KEY_FILE and TLS_ROOT_FILE in dedicated mode)");
     }
     if (configuration->stream_window_bytes > INT32_MAX || configuration->stream_window_bytes < 65535) {
-        return result_fail(RESULT_INVALID, "invalid env var HTTP2_STREAM_WINDOW_SIZE=%u (expected 65535 to 2147483647 bytes)",
+        return result_fail(RESULT_INVALID,
+            "invalid env var HTTP2_STREAM_WINDOW_SIZE=%u (expected 65535 to 2147483647 bytes)",
             configuration->stream_window_bytes);
     }
     if (configuration->connection_window_bytes > INT32_MAX || configuration->connection_window_bytes < 65535) {
@@ -307,7 +317,8 @@ static struct result refuse_contradictions(const struct configuration *configura
 static struct result refuse_unavailable(const struct configuration *configuration)
 {
     if (configuration->socks5_enabled) {
-        return result_fail(RESULT_UNSUPPORTED, "invalid env var UNSTABLE_ENABLE_SOCKS5=true (SOCKS5 is not available in this version)");
+        return result_fail(RESULT_UNSUPPORTED,
+            "invalid env var UNSTABLE_ENABLE_SOCKS5=true (SOCKS5 is not available in this version)");
     }
     const char *dns_capture = getenv("ISTIO_META_DNS_CAPTURE");
     if (dns_capture != NULL && text_equal_ignoring_case(dns_capture, "true")) {
@@ -325,7 +336,8 @@ struct result configuration_read(struct configuration *configuration)
     set_mode_defaults(configuration);
     RESULT_TRY(set_termination_deadline(configuration));
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    RESULT_TRY(configuration_worker_count(configuration, processors > 0 ? (uint32_t)processors : 1, &configuration->worker_count));
+    RESULT_TRY(configuration_worker_count(
+        configuration, processors > 0 ? (uint32_t)processors : 1, &configuration->worker_count));
     RESULT_TRY(refuse_contradictions(configuration));
     return refuse_unavailable(configuration);
 }
@@ -351,10 +363,10 @@ static int compare_dump_keys(const void *left, const void *right)
 /* serde's form of a duration, which readers of the dump expect. */
 static void dump_duration(struct json_writer *json, uint64_t duration_ns)
 {
-    json_object_begin(json);
-    json_member_unsigned(json, "nanos", duration_ns % NANOSECONDS_PER_SECOND);
-    json_member_unsigned(json, "secs", duration_ns / NANOSECONDS_PER_SECOND);
-    json_object_end(json);
+    json_write_object_begin(json);
+    json_write_member_unsigned(json, "nanos", duration_ns % NANOSECONDS_PER_SECOND);
+    json_write_member_unsigned(json, "secs", duration_ns / NANOSECONDS_PER_SECOND);
+    json_write_object_end(json);
 }
 
 static void dump_value(const struct configuration *configuration, const struct option *option, struct json_writer *json)
@@ -362,29 +374,45 @@ static void dump_value(const struct configuration *configuration, const struct o
     const char *field = (const char *)configuration + option->offset;
     if (option->offset == AT(original_source)) {
         if (configuration->original_source == ORIGINAL_SOURCE_TRY) {
-            json_null(json);
+            json_write_null(json);
         } else {
-            json_bool(json, configuration->original_source == ORIGINAL_SOURCE_MUST);
+            json_write_bool(json, configuration->original_source == ORIGINAL_SOURCE_MUST);
         }
         return;
     }
     if (option->offset == AT(worker_threads_text)) {
-        json_unsigned(json, configuration->worker_count);
+        json_write_unsigned(json, configuration->worker_count);
         return;
     }
     if (option->offset == AT(proxy_mode)) {
-        json_string(json, configuration->proxy_mode == PROXY_MODE_SHARED ? "Shared" : "Dedicated");
+        json_write_string(json, configuration->proxy_mode == PROXY_MODE_SHARED ? "Shared" : "Dedicated");
         return;
     }
     switch (option->kind) {
-    case OPTION_STRING: json_string(json, *(char *const *)(const void *)field); break;
-    case OPTION_BOOL: json_bool(json, *(const bool *)(const void *)field); break;
-    case OPTION_U16: json_unsigned(json, *(const uint16_t *)(const void *)field); break;
-    case OPTION_U32: json_unsigned(json, *(const uint32_t *)(const void *)field); break;
-    case OPTION_U64: json_unsigned(json, *(const uint64_t *)(const void *)field); break;
-    case OPTION_DURATION: dump_duration(json, *(const uint64_t *)(const void *)field); break;
-    case OPTION_CHOICE: json_string(json, option->choices[*(const int *)(const void *)field]); break;
-    case OPTION_STRING_LIST: json_null(json); break;
+    case OPTION_STRING:
+        json_write_string(json, *(char *const *)(const void *)field);
+        break;
+    case OPTION_BOOL:
+        json_write_bool(json, *(const bool *)(const void *)field);
+        break;
+    case OPTION_U16:
+        json_write_unsigned(json, *(const uint16_t *)(const void *)field);
+        break;
+    case OPTION_U32:
+        json_write_unsigned(json, *(const uint32_t *)(const void *)field);
+        break;
+    case OPTION_U64:
+        json_write_unsigned(json, *(const uint64_t *)(const void *)field);
+        break;
+    case OPTION_DURATION:
+        dump_duration(json, *(const uint64_t *)(const void *)field);
+        break;
+    case OPTION_CHOICE:
+        json_write_string(json, option->choices[*(const int *)(const void *)field]);
+        break;
+    case OPTION_STRING_LIST:
+        json_write_null(json);
+        break;
     }
 }
 
@@ -398,12 +426,12 @@ void configuration_dump(const struct configuration *configuration, struct json_w
         }
     }
     qsort(sorted, count, sizeof sorted[0], compare_dump_keys);
-    json_object_begin(json);
+    json_write_object_begin(json);
     for (size_t i = 0; i < count; i++) {
-        json_key(json, sorted[i]->dump_key);
+        json_write_key(json, sorted[i]->dump_key);
         dump_value(configuration, sorted[i], json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 void configuration_write_help(struct writer *out)

@@ -14,8 +14,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char *const STAGE_NAMES[STAGE_COUNT] = { "accepted", "workload_known", "routed", "authorized", "tunnel_ready",
-    "connect_answered", "dialled", "first_byte", "closed" };
+static const char *const STAGE_NAMES[STAGE_COUNT] = { "accepted", "workload_known", "routed", "authorized",
+    "tunnel_ready", "connect_answered", "dialled", "first_byte", "closed" };
 
 const char *connection_stage_name(enum connection_stage stage)
 {
@@ -47,7 +47,8 @@ void connection_set_source(struct connection *connection, const struct workload 
     connection->source_workload = workload != NULL ? workload_reference(workload) : NULL;
 }
 
-void connection_set_destination(struct connection *connection, const struct workload *workload, const struct service *service)
+void connection_set_destination(
+    struct connection *connection, const struct workload *workload, const struct service *service)
 {
     workload_release(connection->destination_workload);
     service_release(connection->service);
@@ -61,7 +62,8 @@ void connection_describe_source(struct connection *connection, const struct bagg
     connection->described_source = described_peer_new(baggage);
 }
 
-static struct metric_series *series_of(const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
+static struct metric_series *series_of(
+    const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
 {
     struct traffic_labels labels;
     traffic_labels_fill(&labels, connection, flag);
@@ -132,7 +134,8 @@ void connection_finish(struct connection *connection, enum close_state close_sta
         }
         access_log_complete(connection);
     } else if (connection->error != NULL) {
-        access_log_refused(connection->pod, connection->direction, &connection->peer, &connection->destination, connection->error);
+        access_log_refused(
+            connection->pod, connection->direction, &connection->peer, &connection->destination, connection->error);
     }
     list_remove(&connection->link);
     connection->pod->account.connections--;
@@ -168,15 +171,16 @@ void connection_dump(const struct connection *connection, struct json_writer *js
     bool is_inbound = connection->direction == CONNECTION_INBOUND;
     const struct socket_address *actual =
         is_inbound || connection->authority.port == 0 ? &connection->dialled : &connection->destination;
-    json_object_begin(json);
-    json_member_string(json, "actualDst", socket_address_format(is_inbound ? &connection->dialled : actual, text));
-    json_key(json, "originalDst");
+    json_write_object_begin(json);
+    json_write_member_string(
+        json, "actualDst", socket_address_format(is_inbound ? &connection->dialled : actual, text));
+    json_write_key(json, "originalDst");
     if (is_inbound) {
-        json_string(json, connection->forwarded_host);
+        json_write_string(json, connection->forwarded_host);
     } else {
-        json_string(json, socket_address_format(&connection->dialled, text));
+        json_write_string(json, socket_address_format(&connection->dialled, text));
     }
-    json_member_string(json, "protocol", protocol_name(connection));
-    json_member_string(json, "src", socket_address_format(&connection->peer, text));
-    json_object_end(json);
+    json_write_member_string(json, "protocol", protocol_name(connection));
+    json_write_member_string(json, "src", socket_address_format(&connection->peer, text));
+    json_write_object_end(json);
 }

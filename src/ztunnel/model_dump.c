@@ -9,25 +9,25 @@
 static void member_if_set(struct json_writer *json, const char *key, const char *text)
 {
     if (text[0] != '\0') {
-        json_member_string(json, key, text);
+        json_write_member_string(json, key, text);
     }
 }
 
 static void dump_ip(struct json_writer *json, const struct ip_address *ip)
 {
     char text[IP_TEXT_SIZE];
-    json_string(json, ip_format(ip, text));
+    json_write_string(json, ip_format(ip, text));
 }
 
 static void dump_ports(struct json_writer *json, const struct port_mapping *ports, size_t count)
 {
-    json_object_begin(json);
+    json_write_object_begin(json);
     for (size_t i = 0; i < count; i++) {
         char key[8];
         snprintf(key, sizeof key, "%u", ports[i].service_port);
-        json_member_unsigned(json, key, ports[i].target_port);
+        json_write_member_unsigned(json, key, ports[i].target_port);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void dump_gateway(struct json_writer *json, const struct gateway_address *gateway)
@@ -39,25 +39,25 @@ static void dump_gateway(struct json_writer *json, const struct gateway_address 
         char text[IP_TEXT_SIZE];
         writer_print(&destination, "%s/%s", gateway->network, ip_format(&gateway->ip, text));
     }
-    json_object_begin(json);
-    json_member_string(json, "destination", writer_string(&destination));
-    json_member_unsigned(json, "hboneMtlsPort", gateway->hbone_mtls_port);
-    json_object_end(json);
+    json_write_object_begin(json);
+    json_write_member_string(json, "destination", writer_string(&destination));
+    json_write_member_unsigned(json, "hboneMtlsPort", gateway->hbone_mtls_port);
+    json_write_object_end(json);
     writer_free(&destination);
 }
 
 static void dump_application_tunnel(struct json_writer *json, const struct workload *workload)
 {
-    json_key(json, "applicationTunnel");
-    json_object_begin(json);
-    json_key(json, "port");
+    json_write_key(json, "applicationTunnel");
+    json_write_object_begin(json);
+    json_write_key(json, "port");
     if (workload->application_tunnel_port != 0) {
-        json_unsigned(json, workload->application_tunnel_port);
+        json_write_unsigned(json, workload->application_tunnel_port);
     } else {
-        json_null(json);
+        json_write_null(json);
     }
-    json_member_string(json, "protocol", workload->tunnel_protocol == TUNNEL_PROXY ? "PROXY" : "NONE");
-    json_object_end(json);
+    json_write_member_string(json, "protocol", workload->tunnel_protocol == TUNNEL_PROXY ? "PROXY" : "NONE");
+    json_write_object_end(json);
 }
 
 static void dump_locality(struct json_writer *json, const struct workload *workload)
@@ -68,38 +68,38 @@ static void dump_locality(struct json_writer *json, const struct workload *workl
     if (region[0] == '\0' && zone[0] == '\0' && subzone[0] == '\0') {
         return;
     }
-    json_key(json, "locality");
-    json_object_begin(json);
-    json_member_string(json, "region", region);
-    json_member_string(json, "subzone", subzone);
-    json_member_string(json, "zone", zone);
-    json_object_end(json);
+    json_write_key(json, "locality");
+    json_write_object_begin(json);
+    json_write_member_string(json, "region", region);
+    json_write_member_string(json, "subzone", subzone);
+    json_write_member_string(json, "zone", zone);
+    json_write_object_end(json);
 }
 
 static void dump_texts(struct json_writer *json, const char *key, const char *const *texts, size_t count)
 {
-    json_key(json, key);
-    json_array_begin(json);
+    json_write_key(json, key);
+    json_write_array_begin(json);
     for (size_t i = 0; i < count; i++) {
-        json_string(json, texts[i]);
+        json_write_string(json, texts[i]);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 static void dump_workload_services(struct json_writer *json, const struct workload *workload)
 {
-    json_key(json, "services");
-    json_array_begin(json);
+    json_write_key(json, "services");
+    json_write_array_begin(json);
     for (size_t i = 0; i < workload->service_count; i++) {
-        json_string(json, workload->services[i].key);
+        json_write_string(json, workload->services[i].key);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 /* Keys in alphabetical order, as all of the dump. */
 void dump_workload(const struct workload *workload, struct json_writer *json)
 {
-    json_object_begin(json);
+    json_write_object_begin(json);
     if (workload->has_application_tunnel) {
         dump_application_tunnel(json, workload);
     }
@@ -108,53 +108,54 @@ void dump_workload(const struct workload *workload, struct json_writer *json)
     }
     member_if_set(json, "canonicalName", workload_text(workload, WORKLOAD_CANONICAL_NAME));
     member_if_set(json, "canonicalRevision", workload_text(workload, WORKLOAD_CANONICAL_REVISION));
-    json_member_unsigned(json, "capacity", workload->capacity);
-    json_member_string(json, "clusterId", workload_text(workload, WORKLOAD_CLUSTER_ID));
+    json_write_member_unsigned(json, "capacity", workload->capacity);
+    json_write_member_string(json, "clusterId", workload_text(workload, WORKLOAD_CLUSTER_ID));
     member_if_set(json, "hostname", workload_text(workload, WORKLOAD_HOSTNAME));
     dump_locality(json, workload);
-    json_member_string(json, "name", workload_text(workload, WORKLOAD_NAME));
-    json_member_string(json, "namespace", workload_text(workload, WORKLOAD_NAMESPACE));
+    json_write_member_string(json, "name", workload_text(workload, WORKLOAD_NAME));
+    json_write_member_string(json, "namespace", workload_text(workload, WORKLOAD_NAMESPACE));
     if (workload->has_native_tunnel) {
-        json_member_bool(json, "nativeTunnel", true);
+        json_write_member_bool(json, "nativeTunnel", true);
     }
     member_if_set(json, "network", workload_text(workload, WORKLOAD_NETWORK));
     if (workload->network_gateway != NULL) {
-        json_key(json, "networkGateway");
+        json_write_key(json, "networkGateway");
         dump_gateway(json, workload->network_gateway);
     }
-    json_member_string(json, "networkMode", workload->network_mode == WORKLOAD_HOST_NETWORK ? "HostNetwork" : "Standard");
+    json_write_member_string(
+        json, "networkMode", workload->network_mode == WORKLOAD_HOST_NETWORK ? "HostNetwork" : "Standard");
     member_if_set(json, "node", workload_text(workload, WORKLOAD_NODE));
-    json_member_string(json, "protocol", workload->protocol == WORKLOAD_HBONE ? "HBONE" : "TCP");
+    json_write_member_string(json, "protocol", workload->protocol == WORKLOAD_HBONE ? "HBONE" : "TCP");
     member_if_set(json, "serviceAccount", workload_text(workload, WORKLOAD_SERVICE_ACCOUNT));
     if (workload->service_count > 0) {
         dump_workload_services(json, workload);
     }
-    json_member_string(json, "status", workload->is_healthy ? "Healthy" : "Unhealthy");
+    json_write_member_string(json, "status", workload->is_healthy ? "Healthy" : "Unhealthy");
     member_if_set(json, "trustDomain", workload_text(workload, WORKLOAD_TRUST_DOMAIN));
     member_if_set(json, "uid", workload_text(workload, WORKLOAD_UID));
     if (workload->waypoint != NULL) {
-        json_key(json, "waypoint");
+        json_write_key(json, "waypoint");
         dump_gateway(json, workload->waypoint);
     }
-    json_key(json, "workloadIps");
-    json_array_begin(json);
+    json_write_key(json, "workloadIps");
+    json_write_array_begin(json);
     for (size_t i = 0; i < workload->address_count; i++) {
         dump_ip(json, &workload->addresses[i]);
     }
-    json_array_end(json);
+    json_write_array_end(json);
     member_if_set(json, "workloadName", workload_text(workload, WORKLOAD_OWNER_NAME));
     member_if_set(json, "workloadType", workload_text(workload, WORKLOAD_TYPE));
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *json)
 {
-    json_object_begin(json);
-    json_key(json, "port");
+    json_write_object_begin(json);
+    json_write_key(json, "port");
     dump_ports(json, endpoint->ports, endpoint->port_count);
-    json_member_string(json, "status", endpoint->is_healthy ? "Healthy" : "Unhealthy");
-    json_member_string(json, "workloadUid", endpoint->workload_uid);
-    json_object_end(json);
+    json_write_member_string(json, "status", endpoint->is_healthy ? "Healthy" : "Unhealthy");
+    json_write_member_string(json, "workloadUid", endpoint->workload_uid);
+    json_write_object_end(json);
 }
 
 static int compare_endpoints(const void *left, const void *right)
@@ -180,12 +181,12 @@ static void dump_endpoints(const struct mesh_version *version, const struct serv
     if (count > 0) {
         qsort(endpoints, count, sizeof *endpoints, compare_endpoints);
     }
-    json_object_begin(json);
+    json_write_object_begin(json);
     for (size_t i = 0; i < count; i++) {
-        json_key(json, endpoints[i].workload_uid);
+        json_write_key(json, endpoints[i].workload_uid);
         dump_endpoint(&endpoints[i], json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
     memory_free(endpoints);
 }
 
@@ -193,104 +194,104 @@ static void dump_load_balancer(const struct service *service, struct json_writer
 {
     static const char *const SCOPES[] = { "", "Region", "Zone", "Subzone", "Node", "Cluster", "Network" };
     static const char *const MODES[] = { "Standard", "Strict", "Failover", "Passthrough" };
-    json_key(json, "loadBalancer");
-    json_object_begin(json);
-    json_member_string(json, "healthPolicy", service->allows_unhealthy ? "AllowAll" : "OnlyHealthy");
-    json_member_string(json, "mode", MODES[service->mode]);
-    json_key(json, "routingPreferences");
-    json_array_begin(json);
+    json_write_key(json, "loadBalancer");
+    json_write_object_begin(json);
+    json_write_member_string(json, "healthPolicy", service->allows_unhealthy ? "AllowAll" : "OnlyHealthy");
+    json_write_member_string(json, "mode", MODES[service->mode]);
+    json_write_key(json, "routingPreferences");
+    json_write_array_begin(json);
     for (size_t i = 0; i < service->scope_count; i++) {
-        json_string(json, SCOPES[service->scopes[i]]);
+        json_write_string(json, SCOPES[service->scopes[i]]);
     }
-    json_array_end(json);
-    json_object_end(json);
+    json_write_array_end(json);
+    json_write_object_end(json);
 }
 
 static void dump_vips(const struct service *service, struct json_writer *json)
 {
-    json_key(json, "vips");
-    json_array_begin(json);
+    json_write_key(json, "vips");
+    json_write_array_begin(json);
     for (size_t i = 0; i < service->vip_count; i++) {
         char ip[IP_TEXT_SIZE];
         char *text = string_format("%s/%s", service->vips[i].network, ip_format(&service->vips[i].ip, ip));
-        json_string(json, text);
+        json_write_string(json, text);
         memory_free(text);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 static void dump_cidr_vips(const struct service *service, struct json_writer *json)
 {
-    json_key(json, "cidrVips");
-    json_array_begin(json);
+    json_write_key(json, "cidrVips");
+    json_write_array_begin(json);
     for (size_t i = 0; i < service->cidr_vip_count; i++) {
         char cidr[50];
-        json_object_begin(json);
-        json_member_string(json, "cidr", cidr_format(&service->cidr_vips[i].cidr, cidr));
-        json_member_string(json, "network", service->cidr_vips[i].network);
-        json_object_end(json);
+        json_write_object_begin(json);
+        json_write_member_string(json, "cidr", cidr_format(&service->cidr_vips[i].cidr, cidr));
+        json_write_member_string(json, "network", service->cidr_vips[i].network);
+        json_write_object_end(json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 static void dump_weighted_waypoints(const struct service *service, struct json_writer *json)
 {
-    json_key(json, "weightedWaypoints");
-    json_array_begin(json);
+    json_write_key(json, "weightedWaypoints");
+    json_write_array_begin(json);
     for (size_t i = 0; i < service->weighted_waypoint_count; i++) {
-        json_object_begin(json);
-        json_key(json, "destination");
+        json_write_object_begin(json);
+        json_write_key(json, "destination");
         dump_gateway(json, &service->weighted_waypoints[i].destination);
-        json_member_unsigned(json, "weight", service->weighted_waypoints[i].weight);
-        json_object_end(json);
+        json_write_member_unsigned(json, "weight", service->weighted_waypoints[i].weight);
+        json_write_object_end(json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 void dump_service(const struct mesh_version *version, const struct service *service, struct json_writer *json)
 {
     static const char *const FAMILIES[] = { "", "IPv4", "IPv6", "Dual" };
-    json_object_begin(json);
-    json_member_bool(json, "canonical", service->is_canonical);
+    json_write_object_begin(json);
+    json_write_member_bool(json, "canonical", service->is_canonical);
     if (service->cidr_vip_count > 0) {
         dump_cidr_vips(service, json);
     }
-    json_key(json, "endpoints");
+    json_write_key(json, "endpoints");
     dump_endpoints(version, service, json);
-    json_member_string(json, "hostname", service->hostname);
+    json_write_member_string(json, "hostname", service->hostname);
     member_if_set(json, "ipFamilies", FAMILIES[service->ip_families]);
     if (service->has_load_balancing) {
         dump_load_balancer(service, json);
     }
-    json_member_string(json, "name", service->name);
-    json_member_string(json, "namespace", service->namespace_);
-    json_key(json, "ports");
+    json_write_member_string(json, "name", service->name);
+    json_write_member_string(json, "namespace", service->namespace_);
+    json_write_key(json, "ports");
     dump_ports(json, service->ports, service->port_count);
     dump_texts(json, "subjectAltNames", service->subject_alt_names, service->subject_alt_name_count);
     dump_vips(service, json);
-    json_member_string(json, "visibility", service->is_namespace_private ? "Namespace" : "Public");
+    json_write_member_string(json, "visibility", service->is_namespace_private ? "Namespace" : "Public");
     if (service->waypoint != NULL) {
-        json_key(json, "waypoint");
+        json_write_key(json, "waypoint");
         dump_gateway(json, service->waypoint);
     }
     if (service->weighted_waypoint_count > 0) {
         dump_weighted_waypoints(service, json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void dump_policy_text(const union policy_value *value, struct json_writer *json)
 {
     static const char *const KINDS[] = { "Exact", "Prefix", "Suffix", "Presence" };
-    json_object_begin(json);
-    json_key(json, KINDS[value->text.kind]);
+    json_write_object_begin(json);
+    json_write_key(json, KINDS[value->text.kind]);
     if (value->text.kind == POLICY_PRESENCE) {
-        json_array_begin(json);
-        json_array_end(json);
+        json_write_array_begin(json);
+        json_write_array_end(json);
     } else {
-        json_string(json, value->text.text);
+        json_write_string(json, value->text.text);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void dump_policy_value(enum policy_field field, const union policy_value *value, struct json_writer *json)
@@ -300,21 +301,28 @@ static void dump_policy_value(enum policy_field field, const union policy_value 
     case POLICY_NAMESPACES:
     case POLICY_NOT_NAMESPACES:
     case POLICY_PRINCIPALS:
-    case POLICY_NOT_PRINCIPALS: dump_policy_text(value, json); return;
+    case POLICY_NOT_PRINCIPALS:
+        dump_policy_text(value, json);
+        return;
     case POLICY_SOURCE_IPS:
     case POLICY_NOT_SOURCE_IPS:
     case POLICY_DESTINATION_IPS:
-    case POLICY_NOT_DESTINATION_IPS: json_string(json, cidr_format(&value->cidr, cidr)); return;
+    case POLICY_NOT_DESTINATION_IPS:
+        json_write_string(json, cidr_format(&value->cidr, cidr));
+        return;
     case POLICY_DESTINATION_PORTS:
-    case POLICY_NOT_DESTINATION_PORTS: json_unsigned(json, value->port); return;
+    case POLICY_NOT_DESTINATION_PORTS:
+        json_write_unsigned(json, value->port);
+        return;
     case POLICY_SERVICE_ACCOUNTS:
     case POLICY_NOT_SERVICE_ACCOUNTS:
-        json_object_begin(json);
-        json_member_string(json, "namespace", value->account.namespace_);
-        json_member_string(json, "serviceAccount", value->account.service_account);
-        json_object_end(json);
+        json_write_object_begin(json);
+        json_write_member_string(json, "namespace", value->account.namespace_);
+        json_write_member_string(json, "serviceAccount", value->account.service_account);
+        json_write_object_end(json);
         return;
-    case POLICY_FIELD_END: return;
+    case POLICY_FIELD_END:
+        return;
     }
 }
 
@@ -338,50 +346,50 @@ static void dump_match(const struct policy *policy, const struct policy_match *m
         { "serviceAccounts", POLICY_SERVICE_ACCOUNTS },
         { "sourceIps", POLICY_SOURCE_IPS },
     };
-    json_object_begin(json);
+    json_write_object_begin(json);
     for (size_t i = 0; i < ARRAY_LENGTH(KEYS); i++) {
         const struct policy_range *list = &match->lists[KEYS[i].field - 1];
         if (list->count == 0) {
             continue;
         }
-        json_key(json, KEYS[i].key);
-        json_array_begin(json);
+        json_write_key(json, KEYS[i].key);
+        json_write_array_begin(json);
         for (uint32_t j = 0; j < list->count; j++) {
             dump_policy_value(KEYS[i].field, &policy->values[list->first + j], json);
         }
-        json_array_end(json);
+        json_write_array_end(json);
     }
-    json_object_end(json);
+    json_write_object_end(json);
 }
 
 static void dump_clause(const struct policy *policy, const struct policy_range *clause, struct json_writer *json)
 {
-    json_array_begin(json);
+    json_write_array_begin(json);
     for (uint32_t i = 0; i < clause->count; i++) {
         dump_match(policy, &policy->matches[clause->first + i], json);
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 void dump_policy(const struct policy *policy, struct json_writer *json)
 {
     static const char *const SCOPES[] = { "Global", "Namespace", "WorkloadSelector" };
-    json_object_begin(json);
-    json_member_string(json, "action", policy->action == POLICY_DENY ? "Deny" : "Allow");
-    json_member_bool(json, "dryRun", policy->is_dry_run);
-    json_member_string(json, "name", policy->name);
-    json_member_string(json, "namespace", policy->namespace_);
-    json_key(json, "rules");
-    json_array_begin(json);
+    json_write_object_begin(json);
+    json_write_member_string(json, "action", policy->action == POLICY_DENY ? "Deny" : "Allow");
+    json_write_member_bool(json, "dryRun", policy->is_dry_run);
+    json_write_member_string(json, "name", policy->name);
+    json_write_member_string(json, "namespace", policy->namespace_);
+    json_write_key(json, "rules");
+    json_write_array_begin(json);
     for (uint32_t i = 0; i < policy->rule_count; i++) {
-        json_array_begin(json);
+        json_write_array_begin(json);
         const struct policy_range *rule = &policy->rules[i];
         for (uint32_t j = 0; j < rule->count; j++) {
             dump_clause(policy, &policy->clauses[rule->first + j], json);
         }
-        json_array_end(json);
+        json_write_array_end(json);
     }
-    json_array_end(json);
-    json_member_string(json, "scope", SCOPES[policy->scope]);
-    json_object_end(json);
+    json_write_array_end(json);
+    json_write_member_string(json, "scope", SCOPES[policy->scope]);
+    json_write_object_end(json);
 }

@@ -102,8 +102,9 @@ static void start_on_worker(struct worker *worker, void *context)
     assignment->pod->on_stopped = on_pod_stopped;
 }
 
-struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker, struct pod_information *information,
-    uint32_t namespace_handle, const struct pod_assignment_events *events, void *context)
+struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker,
+    struct pod_information *information, uint32_t namespace_handle, const struct pod_assignment_events *events,
+    void *context)
 {
     struct pod_assignment *assignment = NEW(struct pod_assignment);
     assignment->control = control;
@@ -151,14 +152,14 @@ struct dump_order {
 
 static void dump_direction(const struct pod *pod, enum connection_direction direction, struct json_writer *json)
 {
-    json_array_begin(json);
+    json_write_array_begin(json);
     LIST_FOR_EACH(link, &pod->connections) {
         const struct connection *connection = LIST_ENTRY(link, struct connection, link);
         if (connection->direction == direction && connection->is_opened) {
             connection_dump(connection, json);
         }
     }
-    json_array_end(json);
+    json_write_array_end(json);
 }
 
 static void dump_on_worker(struct worker *worker, void *context)
@@ -168,14 +169,14 @@ static void dump_on_worker(struct worker *worker, void *context)
     struct writer out = writer_growing();
     struct json_writer json = json_writer_of(&out, false);
     const struct pod *pod = order->assignment->pod;
-    json_object_begin(&json);
+    json_write_object_begin(&json);
     if (pod != NULL) {
-        json_key(&json, "inbound");
+        json_write_key(&json, "inbound");
         dump_direction(pod, CONNECTION_INBOUND, &json);
-        json_key(&json, "outbound");
+        json_write_key(&json, "outbound");
         dump_direction(pod, CONNECTION_OUTBOUND, &json);
     }
-    json_object_end(&json);
+    json_write_object_end(&json);
     struct report *report = NEW(struct report);
     report->text = writer_take_string(&out);
     report->on_text = order->on_text;

@@ -11,21 +11,22 @@
 void version_write(const char *istio_version, struct writer *out)
 {
     writer_print(out,
-        "version.BuildInfo{Version:\"%s\", GitRevision:\"%s\", RustVersion:\"%s\", BuildProfile:\"%s\", BuildStatus:\"%s\", "
+        "version.BuildInfo{Version:\"%s\", GitRevision:\"%s\", RustVersion:\"%s\", BuildProfile:\"%s\", "
+        "BuildStatus:\"%s\", "
         "IstioVersion:\"%s\", CryptoProvider:\"%s\"}",
-        AMBAR_VERSION, AMBAR_GIT_REVISION, __VERSION__, BUILD_PROFILE, "Clean", istio_version != NULL ? istio_version : "unknown",
-        OpenSSL_version(OPENSSL_VERSION));
+        AMBAR_VERSION, AMBAR_GIT_REVISION, __VERSION__, BUILD_PROFILE, "Clean",
+        istio_version != NULL ? istio_version : "unknown", OpenSSL_version(OPENSSL_VERSION));
 }
 
 void version_dump(const struct configuration *configuration, struct json_writer *json)
 {
-    json_object_begin(json);
-    json_member_string(json, "buildProfile", BUILD_PROFILE);
-    json_member_string(json, "buildStatus", "Clean");
-    json_member_string(json, "cryptoProvider", OpenSSL_version(OPENSSL_VERSION));
-    json_member_string(json, "gitRevision", AMBAR_GIT_REVISION);
-    json_member_string(json, "istioVersion", configuration->istio_version);
-    json_member_string(json, "rustVersion", __VERSION__);
-    json_member_string(json, "version", AMBAR_VERSION);
-    json_object_end(json);
+    json_write_object_begin(json);
+    json_write_member_string(json, "buildProfile", BUILD_PROFILE);
+    json_write_member_string(json, "buildStatus", "Clean");
+    json_write_member_string(json, "cryptoProvider", OpenSSL_version(OPENSSL_VERSION));
+    json_write_member_string(json, "gitRevision", AMBAR_GIT_REVISION);
+    json_write_member_string(json, "istioVersion", configuration->istio_version);
+    json_write_member_string(json, "rustVersion", __VERSION__);
+    json_write_member_string(json, "version", AMBAR_VERSION);
+    json_write_object_end(json);
 }

@@ -159,10 +159,13 @@ class Demo:
         print("   web, catalogue (twice) and redis are enrolled, the outsider is not. curl, nginx and redis are Debian's.\n")
 
     def start_nginx(self, pod):
-        path = os.path.join(self.mesh.directory, f"{pod.label}.conf")
+        # nginx gives its temporary folder to its own user.
+        directory = self.mesh.file(f"nginx-{pod.label}")
+        os.makedirs(directory)
+        path = os.path.join(directory, "nginx.conf")
         with open(path, "w") as file:
-            file.write(NGINX.format(directory=self.mesh.directory, name=pod.label))
-        program = Program(f"nginx-{pod.label}", ["nginx", "-p", self.mesh.directory, "-c", path], namespace=pod)
+            file.write(NGINX.format(directory=directory, name=pod.label))
+        program = Program(f"nginx-{pod.label}", ["nginx", "-p", directory, "-c", path], namespace=pod)
         wait_until(lambda: pod.run("curl", "-s", "-m", "1", f"http://{pod.address}:8080/", check=False), message=f"nginx of {pod.label}")
         return program
 
