@@ -44,7 +44,7 @@ class Capture:
 
     def __init__(self, namespace, interface, path, expression=""):
         self.path = path
-        command = ["tcpdump", "-i", interface, "-U", "-n", "-s", "0", "-B", "8192", "-Z", "root", "-w", path] + expression.split()
+        command = ["tcpdump", "-i", interface, "-U", "--immediate-mode", "-n", "-s", "0", "-B", "8192", "-Z", "root", "-w", path] + expression.split()
         self.process = subprocess.Popen(namespace.command(*command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         line = b""
         deadline = time.monotonic() + 20
