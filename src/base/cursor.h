@@ -15,7 +15,9 @@ struct cursor {
 
 static inline struct cursor cursor_of(struct bytes bytes)
 {
-    return (struct cursor){ bytes.data, bytes.data + bytes.length, false };
+    /* An empty run may be NULL, to which C adds not even 0. */
+    const uint8_t *end = bytes.length == 0 ? bytes.data : bytes.data + bytes.length;
+    return (struct cursor){ bytes.data, end, false };
 }
 
 static inline size_t cursor_left(const struct cursor *cursor) { return (size_t)(cursor->end - cursor->at); }
