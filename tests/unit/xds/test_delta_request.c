@@ -51,11 +51,10 @@ static void json_metadata_overrides_and_bad_json_is_skipped(void **state)
         "CLUSTER_ID\x12\x04\x1a\x02"
         "c1",
         18));
-    /* { a: [true, null, 1] } as Struct, Value, ListValue. */
-    assert_non_null(memmem(node.data, node.length,
-        "\x2a\x20\x0a\x1e\x0a\x01"
-        "a\x12\x19\x32\x17\x0a\x02\x20\x01\x0a\x02\x08\x00\x0a\x09\x11\x00\x00\x00\x00\x00\x00\xf0\x3f",
-        0));
+    /* { a: [true, null, 1] } as Value, Struct, entry, Value, ListValue. */
+    static const uint8_t labels[] = { 0x2a, 0x1c, 0x0a, 0x1a, 0x0a, 0x01, 'a', 0x12, 0x15, 0x32, 0x13, 0x0a, 0x02, 0x20,
+        0x01, 0x0a, 0x02, 0x08, 0x00, 0x0a, 0x09, 0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f };
+    assert_non_null(memmem(node.data, node.length, labels, sizeof labels));
     assert_null(memmem(node.data, node.length, "BAD", 3));
     writer_free(&node);
 }
