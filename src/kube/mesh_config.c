@@ -80,12 +80,12 @@ static const struct kube_field mesh_fields[] = {
 };
 static const struct kube_schema mesh_schema = KUBE_SCHEMA(struct kube_mesh_settings, true, mesh_fields, NULL);
 
-/* A block scalar's text begins one line below its indicator, which is where YAML says that it starts. */
+/* Of a block scalar the first line of its text counts as its line, so that lines inside are counted from there. */
 static void decode_mesh_text(struct kube_decode *decode, const struct yaml_node *text, struct kube_mesh_config *config)
 {
     struct yaml_stream stream;
     struct result result = yaml_parse(bytes_of_string(config->text), false, &stream);
-    decode->line_offset = strchr(config->text, '\n') == NULL ? text->line - 1 : text->line;
+    decode->line_offset = text->line - 1;
     size_t length = decode->path.length;
     writer_add_string(&decode->path, "data.mesh");
     const struct yaml_node at = { .line = stream.error_line == 0 ? 1 : stream.error_line };
