@@ -9,12 +9,12 @@
 #include "kube/problem.h"
 #include "kube/store.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 
 /* Fails the test when anything in the text is wrong. */
 static inline struct kube_store *store_of(const char *yaml)
@@ -66,7 +66,8 @@ static inline struct ambient_index *index_of(const char *yaml)
 }
 
 /* The body as hexadecimal; the caller frees it. */
-static inline char *hexadecimal_of(const struct ambient_index *index_, enum ambient_resource_type type, const char *name)
+static inline char *hexadecimal_of(
+    const struct ambient_index *index_, enum ambient_resource_type type, const char *name)
 {
     const struct ambient_resource *resource = ambient_index_get(index_, type, name);
     if (resource == NULL) {
@@ -77,11 +78,11 @@ static inline char *hexadecimal_of(const struct ambient_index *index_, enum ambi
     return writer_take_string(&text);
 }
 
-#define assert_body_equal(index_, type, name, expected)                   \
-    do {                                                                  \
-        char *body_ = hexadecimal_of((index_), (type), (name));           \
-        assert_string_equal(body_, (expected));                           \
-        memory_free(body_);                                               \
+#define assert_body_equal(index_, type, name, expected)                                                                \
+    do {                                                                                                               \
+        char *body_ = hexadecimal_of((index_), (type), (name));                                                        \
+        assert_string_equal(body_, (expected));                                                                        \
+        memory_free(body_);                                                                                            \
     } while (0)
 
 /* "True Accepted: attached to ztunnel"; NULL when the object has no such condition. The caller frees it. */
@@ -91,7 +92,8 @@ static inline char *condition_of(const struct ambient_index *index_, const char 
     for (size_t i = 0; i < list.count; i++) {
         const struct ambient_condition *condition = &list.items[i];
         if (strcmp(condition->object->key, object_key) == 0 && strcmp(condition->type, type) == 0) {
-            return string_format("%s %s: %s", condition->is_true ? "True" : "False", condition->reason, condition->message);
+            return string_format(
+                "%s %s: %s", condition->is_true ? "True" : "False", condition->reason, condition->message);
         }
     }
     return NULL;

@@ -57,12 +57,14 @@ static void an_error_names_file_line_and_field(void **state)
 {
     (void)state;
     int status;
-    write_file("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, namespace: b}\nspec:\n  mtls:\n"
+    write_file("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, namespace: b}\nspec:\n "
+               " mtls:\n"
                "    mode: STRICKT\n");
     char *AUTO_FREE out = check(&status);
-    char *AUTO_FREE expected = string_format("%s/a.yaml:6: error: PeerAuthentication b/a: spec.mtls.mode: \"STRICKT\" is not one "
-                                             "of UNSET, DISABLE, PERMISSIVE, STRICT\n",
-        directory);
+    char *AUTO_FREE expected =
+        string_format("%s/a.yaml:6: error: PeerAuthentication b/a: spec.mtls.mode: \"STRICKT\" is not one "
+                      "of UNSET, DISABLE, PERMISSIVE, STRICT\n",
+            directory);
     assert_memory_equal(out, expected, strlen(expected));
     assert_non_null(strstr(out, "1 error: ambard would refuse to start on this folder\n"));
     assert_int_equal(status, 1);
@@ -72,7 +74,8 @@ static void conditions_are_printed_with_their_place(void **state)
 {
     (void)state;
     int status;
-    write_file("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  namespace: b\n  labels: {istio.io/use-waypoint: w}\n");
+    write_file(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  namespace: b\n  labels: {istio.io/use-waypoint: w}\n");
     char *AUTO_FREE out = check(&status);
     char *AUTO_FREE expected = string_format("%s/a.yaml:1: condition: Service b/a: istio.io/WaypointBound False, "
                                              "WaypointIsNotReady: waypoint \"b/w\" is not ready\n",

@@ -9,12 +9,12 @@
 #include "kube/problem.h"
 #include "kube/service.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <cmocka.h>
 
 static struct kube_read_file file;
 static struct kube_problems problems;
@@ -110,7 +110,8 @@ static void lists_and_documents_are_unfolded(void **state)
     assert_int_equal(problems.count, 0);
     assert_int_equal(file.count, 3);
     assert_string_equal(file.items[1].key, "Node//n2");
-    assert_string_equal(kube_labels_text(&file.items[2].object->metadata.labels, "kubernetes.io/metadata.name"), "shop");
+    assert_string_equal(
+        kube_labels_text(&file.items[2].object->metadata.labels, "kubernetes.io/metadata.name"), "shop");
 }
 
 static void kinds_of_others_are_passed_over_with_a_notice(void **state)
@@ -154,17 +155,21 @@ static void wrong_types_and_values_are_named(void **state)
 {
     (void)state;
     assert_refused("apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - port: 70000\n",
-        "f.yaml:6: error: Service default/s: spec.ports[0].port: 70000 is out of range: it must be between 1 and 65535");
+        "f.yaml:6: error: Service default/s: spec.ports[0].port: 70000 is out of range: it must be between 1 and "
+        "65535");
     assert_refused("apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: {port: 80}\n",
         "f.yaml:5: error: Service default/s: spec.ports: must be a list, not a mapping");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  labels:\n    version: 1\n",
-        "f.yaml:6: error: Pod default/p: metadata.labels.version: must be a string, but 1 is an integer (put it in quotes)");
+        "f.yaml:6: error: Pod default/p: metadata.labels.version: must be a string, but 1 is an integer (put it in "
+        "quotes)");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  labels: {debug: yes}\n",
-        "f.yaml:5: error: Pod default/p: metadata.labels.debug: must be a string, but yes is a boolean (put it in quotes)");
+        "f.yaml:5: error: Pod default/p: metadata.labels.debug: must be a string, but yes is a boolean (put it in "
+        "quotes)");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nstatus:\n  podIPs:\n  - ip: 10.0.0.300\n",
         "f.yaml:6: error: Pod default/p: status.podIPs[0].ip: \"10.0.0.300\" is no IP address");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata: {name: Web_1}\n",
-        "f.yaml:3: error: Pod default/Web_1: metadata.name: \"Web_1\" is no name (small letters, digits, hyphens and dots)");
+        "f.yaml:3: error: Pod default/Web_1: metadata.name: \"Web_1\" is no name (small letters, digits, hyphens and "
+        "dots)");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata: {namespace: a}\n",
         "f.yaml:1: error: Pod: metadata.name: is required and must be a string");
     assert_refused("apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  name: q\n",
@@ -196,13 +201,15 @@ static void policies_that_contradict_themselves_are_errors(void **state)
     assert_policy_refused("  rules:\n  - from:\n    - source: {}\n",
         "7: " P ".rules[0].from[0].source: must say at least one thing about the source");
     assert_policy_refused("  rules:\n  - from:\n    - {}\n", "7: " P ".rules[0].from[0].source: is required");
-    assert_policy_refused("  rules:\n  - from:\n    - source:\n        ipBlocks:\n        - 10.0.0.0/8\n        - 10.0.0.0/33\n",
+    assert_policy_refused(
+        "  rules:\n  - from:\n    - source:\n        ipBlocks:\n        - 10.0.0.0/8\n        - 10.0.0.0/33\n",
         "10: " P ".rules[0].from[0].source.ipBlocks[1]: \"10.0.0.0/33\" is neither an IP address nor a CIDR block");
     assert_policy_refused("  rules:\n  - to:\n    - operation: {ports: [\"80\", \"http\"]}\n",
         "7: " P ".rules[0].to[0].operation.ports[1]: \"http\" is no port number");
     assert_policy_refused("  rules:\n  - to:\n    - operation: {ports: [80]}\n",
         "7: " P ".rules[0].to[0].operation.ports[0]: must be a string, but 80 is an integer (put it in quotes)");
-    assert_policy_refused("  rules:\n  - when: [{key: source.ip}]\n", "6: " P ".rules[0].when[0]: must have values or notValues");
+    assert_policy_refused(
+        "  rules:\n  - when: [{key: source.ip}]\n", "6: " P ".rules[0].when[0]: must have values or notValues");
     assert_policy_refused("  rules:\n  - when: [{key: sourceip, values: [a]}]\n",
         "6: " P ".rules[0].when[0].key: \"sourceip\" is no attribute that a condition can test");
     assert_policy_refused("  rules:\n  - from: [{source: {serviceAccounts: [a], namespaces: [b]}}]\n",
@@ -216,14 +223,18 @@ static void policies_that_contradict_themselves_are_errors(void **state)
 static void port_level_mtls_needs_a_selector_and_ports(void **state)
 {
     (void)state;
-    static const char head[] = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec:\n";
+    static const char head[] =
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec:\n";
     char *AUTO_FREE without = string_format("%s  portLevelMtls: {80: {mode: STRICT}}\n", head);
-    assert_refused(without, "f.yaml:5: error: PeerAuthentication default/p: spec.portLevelMtls: needs a selector: ports belong to "
-                            "workloads, not to a namespace");
-    char *AUTO_FREE bad = string_format("%s  selector: {matchLabels: {a: b}}\n  portLevelMtls:\n    70000: {mode: STRICT}\n", head);
+    assert_refused(without,
+        "f.yaml:5: error: PeerAuthentication default/p: spec.portLevelMtls: needs a selector: ports belong to "
+        "workloads, not to a namespace");
+    char *AUTO_FREE bad =
+        string_format("%s  selector: {matchLabels: {a: b}}\n  portLevelMtls:\n    70000: {mode: STRICT}\n", head);
     assert_refused(bad, "f.yaml:7: error: PeerAuthentication default/p: spec: portLevelMtls: 70000 is no port number");
     char *AUTO_FREE good = string_format(
-        "%s  selector: {matchLabels: {a: b}}\n  portLevelMtls: {9090: {mode: DISABLE}, \"80\": {mode: STRICT}}\n", head);
+        "%s  selector: {matchLabels: {a: b}}\n  portLevelMtls: {9090: {mode: DISABLE}, \"80\": {mode: STRICT}}\n",
+        head);
     const struct kube_peer_authentication *policy = kube_as_peer_authentication(only_object(good));
     assert_int_equal(policy->ports.count, 2);
     assert_int_equal(policy->ports.items[0].port, 80);
@@ -235,14 +246,16 @@ static void service_entries_are_checked(void **state)
 {
     (void)state;
     static const char head[] = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec:\n";
-    char *AUTO_FREE both = string_format("%s  hosts: [a.example]\n  resolution: STATIC\n  endpoints: [{address: 10.0.0.1}]\n"
-                                         "  workloadSelector: {labels: {a: b}}\n",
-        head);
-    assert_refused(both,
-        "f.yaml:7: error: ServiceEntry default/e: spec.endpoints: cannot stand beside a workloadSelector");
+    char *AUTO_FREE both =
+        string_format("%s  hosts: [a.example]\n  resolution: STATIC\n  endpoints: [{address: 10.0.0.1}]\n"
+                      "  workloadSelector: {labels: {a: b}}\n",
+            head);
+    assert_refused(
+        both, "f.yaml:7: error: ServiceEntry default/e: spec.endpoints: cannot stand beside a workloadSelector");
     char *AUTO_FREE block = string_format("%s  hosts: [a.example]\n  addresses: [10.0.0.0/40]\n", head);
-    assert_refused(block, "f.yaml:6: error: ServiceEntry default/e: spec.addresses[0]: \"10.0.0.0/40\" is neither an IP address "
-                          "nor a CIDR block");
+    assert_refused(block,
+        "f.yaml:6: error: ServiceEntry default/e: spec.addresses[0]: \"10.0.0.0/40\" is neither an IP address "
+        "nor a CIDR block");
     char *AUTO_FREE hosts = string_format("%s  resolution: DNS\n", head);
     assert_refused(hosts, "f.yaml:5: error: ServiceEntry default/e: spec.hosts: is required");
 }
@@ -266,7 +279,8 @@ static void the_mesh_config_is_read_from_its_string(void **state)
     tear_down(NULL);
     assert_refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    a: 1\n",
         "f.yaml:6: error: ConfigMap default/istio: data.mesh.a: unknown field");
-    assert_refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    rootNamespace: x\n    b: {\n",
+    assert_refused(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    rootNamespace: x\n    b: {\n",
         "f.yaml:8: error: ConfigMap default/istio: data.mesh: is not YAML: did not find expected node content");
 }
 
@@ -280,7 +294,8 @@ static void other_config_maps_are_passed_over_silently(void **state)
 static void an_invalid_object_keeps_its_key(void **state)
 {
     (void)state;
-    read_yaml("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: 1\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: b}\n");
+    read_yaml("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: 1\n---\napiVersion: v1\nkind: Pod\nmetadata: "
+              "{name: b}\n");
     assert_int_equal(file.count, 2);
     assert_string_equal(file.items[0].key, "Pod/default/a");
     assert_null(file.items[0].object);

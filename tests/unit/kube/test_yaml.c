@@ -3,11 +3,11 @@
 #include "base/writer.h"
 #include "kube/yaml.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 static struct yaml_stream stream;
 
@@ -55,14 +55,25 @@ static void yes_is_a_boolean_unless_quoted(void **state)
 static void numbers_are_read_in_every_base(void **state)
 {
     (void)state;
-    const struct yaml_node *root = root_of("[80, 0x50, 0120, 0b1010000, 1_000, -5, +5, 1.5, 1e3, .inf, 10.0.0.1, 08, 5m]");
+    const struct yaml_node *root =
+        root_of("[80, 0x50, 0120, 0b1010000, 1_000, -5, +5, 1.5, 1e3, .inf, 10.0.0.1, 08, 5m]");
     static const struct {
         enum yaml_kind kind;
         uint64_t magnitude;
     } expected[] = {
-        { YAML_INTEGER, 80 }, { YAML_INTEGER, 80 }, { YAML_INTEGER, 80 }, { YAML_INTEGER, 80 }, { YAML_INTEGER, 1000 },
-        { YAML_INTEGER, 5 }, { YAML_INTEGER, 5 }, { YAML_FLOAT, 0 }, { YAML_FLOAT, 0 }, { YAML_FLOAT, 0 }, { YAML_STRING, 0 },
-        { YAML_FLOAT, 0 }, { YAML_STRING, 0 },
+        { YAML_INTEGER, 80 },
+        { YAML_INTEGER, 80 },
+        { YAML_INTEGER, 80 },
+        { YAML_INTEGER, 80 },
+        { YAML_INTEGER, 1000 },
+        { YAML_INTEGER, 5 },
+        { YAML_INTEGER, 5 },
+        { YAML_FLOAT, 0 },
+        { YAML_FLOAT, 0 },
+        { YAML_FLOAT, 0 },
+        { YAML_STRING, 0 },
+        { YAML_FLOAT, 0 },
+        { YAML_STRING, 0 },
     };
     assert_int_equal(root->children.count, ARRAY_LENGTH(expected));
     for (size_t i = 0; i < ARRAY_LENGTH(expected); i++) {
@@ -148,8 +159,8 @@ static void aliases_cannot_expand_without_bound(void **state)
     struct writer text = writer_growing();
     writer_add_string(&text, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for (int i = 1; i < 10; i++) {
-        writer_print(&text, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1, i - 1, i - 1,
-            i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        writer_print(&text, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1,
+            i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     }
     struct result result = parse(writer_string(&text));
     writer_free(&text);
