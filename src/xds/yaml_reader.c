@@ -61,15 +61,24 @@ bool yaml_fail(struct yaml_reader *reader, struct fy_node *node, const char *for
     return keep_failure(reader, line_of(node), sentence);
 }
 
-/* False when the parser has nothing to complain of. */
-static bool keep_parser_failure(struct yaml_reader *reader, struct fy_diag *diagnostics)
+static void keep_parser_failure(struct yaml_reader *reader, struct fy_diag *diagnostics)
 {
     void *position = NULL;
     const struct fy_diag_error *error = fy_diag_errors_iterate(diagnostics, &position);
-    if (error != NULL) {
-        keep_failure(reader, error->line, error->msg);
+    keep_failure(reader, error != NULL ? error->line : 0, error != NULL ? error->msg : "not a YAML document");
+}
+
+/* Anything but blank lines and comments. */
+static bool has_content(struct bytes text)
+{
+    struct bytes line;
+    while (bytes_split(&text, '\n', &line)) {
+        line = bytes_trim(line);
+        if (line.length > 0 && line.data[0] != '#') {
+            return true;
+        }
     }
-    return error != NULL;
+    return false;
 }
 
 struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text)
@@ -84,13 +93,12 @@ struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text)
         .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_1 | FYPCF_JSON_NONE,
         .diag = diagnostics,
     };
-    /* A length of 0 the library takes for "up to the NUL". */
-    struct fy_document *document = text.length > 0
-        ? fy_document_build_from_string(&parse, (const char *)text.data, text.length)
-        : NULL;
-    if (document == NULL && !keep_parser_failure(reader, diagnostics)) {
-        /* Blanks and comments only are no document to the library, and an empty one to people. */
-        document = fy_document_build_from_string(&parse, "null", 4);
+    /* A stream without a document would be a failure without a reason. */
+    struct bytes document_text = has_content(text) ? text : bytes_of_string("{}");
+    struct fy_document *document =
+        fy_document_build_from_string(&parse, (const char *)document_text.data, document_text.length);
+    if (document == NULL) {
+        keep_parser_failure(reader, diagnostics);
     }
     fy_diag_destroy(diagnostics);
     return document;

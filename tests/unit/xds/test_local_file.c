@@ -191,7 +191,8 @@ static void an_unknown_key_of_a_match_can_only_deny_more(void **state)
 static void an_empty_document_is_an_empty_mesh(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "", "\n", "---\n", "{}", "null\n", "workloads: []\n", "workloads:\n" };
+    static const char *const texts[] = { "", "\n", "# nothing yet\n", "---\n", "{}", "null\n", "workloads: []\n",
+        "workloads:\n" };
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         struct mesh_fixture mesh = mesh_fixture_new();
         assert_loads(&mesh, texts[i]);
