@@ -83,6 +83,11 @@ static bool has_content(struct bytes text)
 
 struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text)
 {
+    /* The library loops for ever on some texts that are not UTF-8. */
+    if (!bytes_is_utf8(text)) {
+        keep_failure(reader, 0, "not UTF-8");
+        return NULL;
+    }
     struct fy_diag_cfg settings;
     fy_diag_cfg_default(&settings);
     settings.fp = NULL;
