@@ -133,7 +133,7 @@ fuzz:
 	@tests/run_fuzz.sh $(FUZZ_BUILD) $(T)
 
 define fuzz_rule
-$(BUILD)/tests/fuzz/$(1): tests/fuzz/$(1).c $(if $(filter $(firstword $(subst /, ,$(1))),$(LAYERS)),,$(call program_objects_without_main,$(firstword $(subst /, ,$(1))))) $(LAYER_LIBRARIES)
+$(BUILD)/tests/fuzz/$(1): tests/fuzz/$(1).c $(wildcard tests/fuzz/$(firstword $(subst /, ,$(1)))/*.h) $(if $(filter $(firstword $(subst /, ,$(1))),$(LAYERS)),,$(call program_objects_without_main,$(firstword $(subst /, ,$(1))))) $(LAYER_LIBRARIES)
 	@mkdir -p $$(@D)
 	@echo "  FUZZ    $$@"
 	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -Wno-missing-prototypes -fsanitize=fuzzer $(LDFLAGS_ALL) -o $$@ $$< $$(filter %.o,$$^) -Wl,--start-group $(LAYER_LIBRARIES) -Wl,--end-group $(LIBRARIES)
