@@ -9,12 +9,13 @@
 #include "kube/problem.h"
 #include "kube/store.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 /* Fails the test when anything in the text is wrong. */
 static inline struct kube_store *store_of(const char *yaml)

@@ -6,7 +6,6 @@
 #include "kube/pod.h"
 #include "net/loop.h"
 
-#include <cmocka.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +15,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char *top;
 static struct kube_folder *folder;

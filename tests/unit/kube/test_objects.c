@@ -9,12 +9,13 @@
 #include "kube/problem.h"
 #include "kube/service.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 static struct kube_read_file file;
 static struct kube_problems problems;

@@ -3,11 +3,12 @@
 #include "base/writer.h"
 #include "kube/yaml.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 static struct yaml_stream stream;
 
