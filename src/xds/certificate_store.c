@@ -97,7 +97,7 @@ static uint64_t renewal_time(const struct certificate_bundle *bundle)
     int64_t half_life_s = bundle->not_before_s + (bundle->not_after_s - bundle->not_before_s) / 2;
     int64_t least_s = (bundle->not_after_s - now_s) / 2;
     least_s = least_s > RENEWAL_LEAST_S ? RENEWAL_LEAST_S : least_s < 1 ? 1 : least_s;
-    return steady_time_of(half_life_s > now_s + least_s ? half_life_s : now_s + least_s);
+    return steady_time_of(half_life_s > now_s ? half_life_s : now_s + least_s);
 }
 
 static void fetch_succeeded(struct certificate_entry *entry, struct tls_identity *certificate)
