@@ -40,9 +40,9 @@ static void what_is_written_is_read_again(void **state)
     struct enrolment *enrolment = parsed(VALID);
     struct writer text = writer_growing();
     struct json_writer json = json_writer_of(&text, false);
-    json_object_begin(&json);
+    json_write_object_begin(&json);
     enrolment_write_members(enrolment, &json);
-    json_object_end(&json);
+    json_write_object_end(&json);
     assert_string_equal(writer_string(&text), VALID);
     struct enrolment *again = parsed(writer_string(&text));
     assert_true(enrolment_is_same(enrolment, again));
