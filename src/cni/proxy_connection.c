@@ -73,7 +73,8 @@ static struct update *update_new(const struct zds_request *request, int descript
     update->kind = request->kind;
     update->length = writer.length;
     update->descriptor = descriptor;
-    update->uid = string_duplicate_n((const char *)request->uid.data, request->uid.length);
+    update->uid = request->uid.length == 0 ? string_duplicate("")
+                                           : string_duplicate_n((const char *)request->uid.data, request->uid.length);
     return update;
 }
 
