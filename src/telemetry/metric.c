@@ -3,77 +3,36 @@
 #include "base/clock.h"
 #include "base/hash_map.h"
 #include "base/memory.h"
+#include "base/text.h"
+#include "telemetry/metric_internal.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <stdalign.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SERIES_CAP_DEFAULT 10000
-#define CACHE_LINE_BYTES 64
-#define OTHER "other"
-
-/* Histogram counts, one per bucket and one for +Inf; the sum in doubles' bits. */
-struct histogram {
-    size_t bucket_count;
-    _Atomic uint64_t sum_bits;
-    _Atomic uint64_t counts[];
-};
-
-struct metric_series_state {
-    alignas(CACHE_LINE_BYTES) struct metric_series series;
-    struct metric_shard *shard;
-    size_t family;
-    struct metric_series_state *_Atomic next; /* of the family in this shard; a renderer follows it */
-    char *key;                                /* label values, each followed by a NUL */
-    size_t key_length;
-    size_t users;
-    uint64_t unused_since_ns;
-    struct histogram *histogram; /* NULL for counters and gauges */
-};
-
-/* The series of one family in one shard. */
-struct shard_family {
-    struct hash_map *by_key;
-    struct metric_series_state *_Atomic first;
-    struct metric_series_state *other; /* where label sets over the cap are counted */
-};
-
-struct metric_shard {
-    struct metric_registry *registry;
-    struct metric_shard *next;
-    struct shard_family *families;
-};
-
-/* `lock` is held while shards are added, while series are removed, and while a scrape follows the lists; never to count. */
-struct metric_registry {
-    const struct metric_family *families;
-    size_t family_count;
-    pthread_mutex_t lock;
-    struct metric_shard *shards;
-};
+#define LABEL_UNKNOWN "unknown"
+#define LABEL_OTHER "other"
 
 struct metric_registry *metric_registry_new(const struct metric_family *families, size_t count)
 {
     struct metric_registry *registry = NEW(struct metric_registry);
     registry->families = families;
     registry->family_count = count;
-    pthread_mutex_init(&registry->lock, NULL);
+    registry->grace_ns = METRIC_GRACE_NS;
+    pthread_mutex_init(&registry->mutex, NULL);
     return registry;
 }
 
 static void free_series(struct metric_series_state *state)
 {
-    memory_free(state->key);
     memory_free(state->histogram);
-    free(state);
+    memory_free(state);
 }
 
 static void free_shard(struct metric_shard *shard)
 {
     for (size_t i = 0; i < shard->registry->family_count; i++) {
-        struct shard_family *family = &shard->families[i];
+        struct metric_shard_family *family = &shard->families[i];
         struct metric_series_state *state = atomic_load(&family->first);
         while (state != NULL) {
             struct metric_series_state *next = atomic_load(&state->next);
@@ -82,6 +41,7 @@ static void free_shard(struct metric_shard *shard)
         }
         hash_map_free(family->by_key, NULL);
     }
+    writer_free(&shard->key);
     memory_free(shard->families);
     memory_free(shard);
 }
@@ -93,8 +53,15 @@ void metric_registry_free(struct metric_registry *registry)
         registry->shards = shard->next;
         free_shard(shard);
     }
-    pthread_mutex_destroy(&registry->lock);
+    pthread_mutex_destroy(&registry->mutex);
     memory_free(registry);
+}
+
+void metric_registry_set_grace_ns(struct metric_registry *registry, uint64_t grace_ns)
+{
+    pthread_mutex_lock(&registry->mutex);
+    registry->grace_ns = grace_ns;
+    pthread_mutex_unlock(&registry->mutex);
 }
 
 struct metric_shard *metric_shard_new(struct metric_registry *registry)
@@ -102,339 +69,238 @@ struct metric_shard *metric_shard_new(struct metric_registry *registry)
     struct metric_shard *shard = NEW(struct metric_shard);
     shard->registry = registry;
     shard->families = memory_allocate_zeroed(registry->family_count, sizeof *shard->families);
-    pthread_mutex_lock(&registry->lock);
+    pthread_mutex_lock(&registry->mutex);
     shard->next = registry->shards;
     registry->shards = shard;
-    pthread_mutex_unlock(&registry->lock);
+    pthread_mutex_unlock(&registry->mutex);
     return shard;
 }
 
-static size_t label_count(const struct metric_family *family)
+/* The value without what is beyond the bound, cut between characters. */
+static size_t label_length(const char *value)
 {
-    size_t count = 0;
-    while (family->labels != NULL && family->labels[count] != NULL) {
-        count++;
+    size_t length = strnlen(value, METRIC_LABEL_BYTES_MAXIMUM + 1);
+    if (length <= METRIC_LABEL_BYTES_MAXIMUM) {
+        return length;
     }
-    assert(count <= METRIC_LABELS_MAXIMUM);
-    return count;
+    length = METRIC_LABEL_BYTES_MAXIMUM;
+    while (length > 0 && ((unsigned char)value[length] & 0xC0) == 0x80) {
+        length--;
+    }
+    return length;
 }
 
-static void write_key(const char *const *values, size_t count, struct writer *key)
+static void add_to_key(struct writer *key, const char *value)
 {
-    for (size_t i = 0; i < count; i++) {
-        bool is_known = values[i] != NULL && values[i][0] != '\0';
-        const char *value = is_known ? values[i] : "unknown";
-        writer_add(key, value, strlen(value) + 1);
+    if (text_is_empty(value)) {
+        value = LABEL_UNKNOWN;
     }
+    writer_add(key, value, label_length(value));
+    writer_add_u8(key, '\0');
 }
 
-static struct histogram *new_histogram(const struct metric_family *family)
+/* The key of these label values, or of the family's `other` series for NULL; borrowed until the next one. */
+static struct bytes key_of(
+    struct metric_shard *shard, const struct metric_family *declared, const char *const *label_values)
 {
-    if (family->type != METRIC_HISTOGRAM) {
+    writer_clear(&shard->key);
+    for (size_t i = 0; declared->labels != NULL && declared->labels[i] != NULL; i++) {
+        assert(i < METRIC_LABELS_MAXIMUM);
+        add_to_key(&shard->key, label_values != NULL ? label_values[i] : LABEL_OTHER);
+    }
+    return writer_bytes(&shard->key);
+}
+
+static struct metric_histogram *new_histogram(const struct metric_family *declared)
+{
+    if (declared->type != METRIC_HISTOGRAM) {
         return NULL;
     }
     size_t buckets = 0;
-    while (family->buckets[buckets] >= 0) {
+    while (declared->buckets[buckets] >= 0) {
         buckets++;
     }
-    struct histogram *histogram = memory_allocate_zeroed(1, sizeof *histogram + (buckets + 1) * sizeof histogram->counts[0]);
+    struct metric_histogram *histogram =
+        memory_allocate_zeroed(1, sizeof *histogram + (buckets + 1) * sizeof histogram->counts[0]);
     histogram->bucket_count = buckets;
     return histogram;
 }
 
+static struct metric_series_state *allocate_series(size_t key_length)
+{
+    const size_t alignment = _Alignof(struct metric_series_state);
+    size_t size = (sizeof(struct metric_series_state) + key_length + alignment - 1) / alignment * alignment;
+    struct metric_series_state *state = aligned_alloc(alignment, size);
+    if (state == NULL) {
+        abort();
+    }
+    memset(state, 0, size);
+    return state;
+}
+
 static struct metric_series_state *add_series(struct metric_shard *shard, size_t index, struct bytes key)
 {
-    struct metric_series_state *state = aligned_alloc(CACHE_LINE_BYTES, sizeof *state);
-    if (state == NULL) {
-        return memory_allocate_zeroed(SIZE_MAX, 2); /* ends the process as every refused allocation */
-    }
-    memset(state, 0, sizeof *state);
+    struct metric_shard_family *family = &shard->families[index];
+    struct metric_series_state *state = allocate_series(key.length);
     state->series.state = state;
     state->shard = shard;
     state->family = index;
-    state->key = string_duplicate_n((const char *)key.data, key.length);
-    state->key_length = key.length;
     state->histogram = new_histogram(&shard->registry->families[index]);
-    struct shard_family *family = &shard->families[index];
-    atomic_store_explicit(&state->next, atomic_load_explicit(&family->first, memory_order_relaxed), memory_order_relaxed);
+    state->key_length = key.length;
+    if (key.length > 0) {
+        memcpy(state->key, key.data, key.length);
+    }
+    atomic_init(&state->next, atomic_load_explicit(&family->first, memory_order_relaxed));
+    /* Whole before a scrape can find it. */
     atomic_store_explicit(&family->first, state, memory_order_release);
     return state;
 }
 
-static struct metric_series_state *other_series(struct metric_shard *shard, size_t index, size_t labels)
+/* Forgets what the series counted before it expired, and makes it one that has a user. */
+static void revive(struct metric_series_state *state)
 {
-    struct shard_family *family = &shard->families[index];
-    if (family->other == NULL) {
-        const char *values[METRIC_LABELS_MAXIMUM];
-        struct writer key = writer_growing();
-        for (size_t i = 0; i < labels; i++) {
-            values[i] = OTHER;
+    atomic_store_explicit(&state->series.value, 0, memory_order_relaxed);
+    if (state->histogram != NULL) {
+        atomic_store_explicit(&state->histogram->sum_bits, 0, memory_order_relaxed);
+        for (size_t i = 0; i <= state->histogram->bucket_count; i++) {
+            atomic_store_explicit(&state->histogram->counts[i], 0, memory_order_relaxed);
         }
-        write_key(values, labels, &key);
-        family->other = add_series(shard, index, writer_bytes(&key));
-        writer_free(&key);
+    }
+    atomic_store_explicit(&state->users, 1, memory_order_release);
+}
+
+static void remove_expired_of_family(struct metric_shard_family *family)
+{
+    _Atomic(struct metric_series_state *) *link = &family->first;
+    struct metric_series_state *state;
+    while ((state = atomic_load_explicit(link, memory_order_relaxed)) != NULL) {
+        if (atomic_load_explicit(&state->users, memory_order_acquire) < SERIES_EXPIRED) {
+            link = &state->next;
+            continue;
+        }
+        struct metric_series_state *next = atomic_load_explicit(&state->next, memory_order_relaxed);
+        atomic_store_explicit(link, next, memory_order_relaxed);
+        if (state == family->other) {
+            family->other = NULL;
+        } else {
+            hash_map_remove(family->by_key, bytes_of(state->key, state->key_length));
+        }
+        free_series(state);
+    }
+}
+
+/* Removes what has expired since the last time; put off while a scrape is under way. */
+static void remove_expired(struct metric_shard *shard)
+{
+    struct metric_registry *registry = shard->registry;
+    uint32_t generation = atomic_load_explicit(&registry->expired_generation, memory_order_relaxed);
+    if (generation == shard->removed_generation || pthread_mutex_trylock(&registry->mutex) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < registry->family_count; i++) {
+        remove_expired_of_family(&shard->families[i]);
+    }
+    shard->removed_generation = generation;
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+static struct metric_series_state *add_or_share(
+    struct metric_shard *shard, size_t index, const char *const *label_values)
+{
+    const struct metric_family *declared = &shard->registry->families[index];
+    struct metric_shard_family *family = &shard->families[index];
+    size_t cap = declared->series_cap > 0 ? declared->series_cap : SERIES_CAP_DEFAULT;
+    remove_expired(shard);
+    if (hash_map_count(family->by_key) < cap) {
+        struct bytes key = key_of(shard, declared, label_values);
+        struct metric_series_state *state = add_series(shard, index, key);
+        hash_map_put(family->by_key, key, state);
+        return state;
+    }
+    if (family->other == NULL) {
+        family->other = add_series(shard, index, key_of(shard, declared, NULL));
     }
     return family->other;
 }
 
-struct metric_series *metric_series_get(struct metric_shard *shard, size_t index, const char *const *label_values)
+/* The one series of a family without labels. */
+static struct metric_series_state *only_series(struct metric_shard *shard, size_t index)
 {
-    assert(index < shard->registry->family_count);
+    struct metric_series_state *state = atomic_load_explicit(&shard->families[index].first, memory_order_relaxed);
+    return state != NULL ? state : add_series(shard, index, bytes_of(NULL, 0));
+}
+
+static struct metric_series_state *find_or_add(
+    struct metric_shard *shard, size_t index, const char *const *label_values)
+{
     const struct metric_family *declared = &shard->registry->families[index];
-    struct shard_family *family = &shard->families[index];
-    size_t labels = label_count(declared);
-    uint8_t memory[2048];
-    struct writer key = writer_fixed(memory, sizeof memory);
-    write_key(label_values, labels, &key);
+    struct metric_shard_family *family = &shard->families[index];
+    if (declared->labels == NULL || declared->labels[0] == NULL) {
+        return only_series(shard, index);
+    }
     if (family->by_key == NULL) {
         family->by_key = hash_map_new();
     }
-    struct metric_series_state *state = hash_map_get(family->by_key, writer_bytes(&key));
-    if (state == NULL) {
-        size_t cap = declared->series_cap > 0 ? declared->series_cap : SERIES_CAP_DEFAULT;
-        if (key.has_overflowed || hash_map_count(family->by_key) >= cap) {
-            state = other_series(shard, index, labels);
-        } else {
-            state = add_series(shard, index, writer_bytes(&key));
-            hash_map_put(family->by_key, writer_bytes(&key), state);
-        }
+    struct metric_series_state *state = hash_map_get(family->by_key, key_of(shard, declared, label_values));
+    return state != NULL ? state : add_or_share(shard, index, label_values);
+}
+
+struct metric_series *metric_series_get(struct metric_shard *shard, size_t family, const char *const *label_values)
+{
+    assert(family < shard->registry->family_count);
+    struct metric_series_state *state = find_or_add(shard, family, label_values);
+    if (atomic_fetch_add_explicit(&state->users, 1, memory_order_acq_rel) >= SERIES_EXPIRED) {
+        revive(state);
     }
-    state->users++;
     return &state->series;
 }
 
 void metric_series_put(struct metric_series *series)
 {
-    if (--series->state->users == 0) {
-        series->state->unused_since_ns = clock_monotonic_ns();
+    struct metric_series_state *state = series->state;
+    if (atomic_load_explicit(&state->users, memory_order_relaxed) > 1) {
+        atomic_fetch_sub_explicit(&state->users, 1, memory_order_release);
+        return;
     }
+    struct metric_shard *shard = state->shard;
+    /* Before the number of users says that this time counts. */
+    atomic_store_explicit(&state->unused_since_ns, clock_monotonic_ns(), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&state->users, 1, memory_order_release);
+    remove_expired(shard);
 }
 
-/* Unlinks what is due; only this thread adds, and a scrape is kept out by the lock. */
-static void expire_family(struct shard_family *family, uint64_t now_ns)
+double metric_double_of_bits(uint64_t bits)
 {
-    struct metric_series_state *_Atomic *link = &family->first;
-    struct metric_series_state *state;
-    while ((state = atomic_load_explicit(link, memory_order_relaxed)) != NULL) {
-        bool is_due = state->users == 0 && state != family->other && now_ns - state->unused_since_ns > METRIC_GRACE_NS;
-        if (!is_due) {
-            link = &state->next;
-            continue;
-        }
-        atomic_store_explicit(link, atomic_load_explicit(&state->next, memory_order_relaxed), memory_order_relaxed);
-        hash_map_remove(family->by_key, bytes_of(state->key, state->key_length));
-        free_series(state);
-    }
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
-void metric_shard_expire(struct metric_shard *shard, uint64_t now_ns)
+uint64_t metric_bits_of_double(double value)
 {
-    struct metric_registry *registry = shard->registry;
-    pthread_mutex_lock(&registry->lock);
-    for (size_t i = 0; i < registry->family_count; i++) {
-        if (registry->families[i].labels != NULL) {
-            expire_family(&shard->families[i], now_ns);
-        }
-    }
-    pthread_mutex_unlock(&registry->lock);
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
 void metric_observe(struct metric_series *series, double value)
 {
-    struct histogram *histogram = series->state->histogram;
-    const double *bounds = series->state->shard->registry->families[series->state->family].buckets;
+    struct metric_series_state *state = series->state;
+    struct metric_histogram *histogram = state->histogram;
+    assert(histogram != NULL && "only histograms observe");
+    const double *bounds = state->shard->registry->families[state->family].buckets;
     size_t bucket = 0;
     while (bucket < histogram->bucket_count && value > bounds[bucket]) {
         bucket++;
     }
     uint64_t count = atomic_load_explicit(&histogram->counts[bucket], memory_order_relaxed);
     atomic_store_explicit(&histogram->counts[bucket], count + 1, memory_order_relaxed);
-    uint64_t bits = atomic_load_explicit(&histogram->sum_bits, memory_order_relaxed);
-    double sum;
-    memcpy(&sum, &bits, sizeof sum);
-    sum += value;
-    memcpy(&bits, &sum, sizeof bits);
-    atomic_store_explicit(&histogram->sum_bits, bits, memory_order_relaxed);
+    double sum = metric_double_of_bits(atomic_load_explicit(&histogram->sum_bits, memory_order_relaxed));
+    atomic_store_explicit(&histogram->sum_bits, metric_bits_of_double(sum + value), memory_order_relaxed);
+    metric_add(series, 1);
 }
 
 void metric_count(struct metric_shard *shard, size_t family, uint64_t amount)
 {
-    struct metric_series *series = metric_series_get(shard, family, NULL);
-    metric_add(series, amount);
-    metric_series_put(series);
-}
-
-uint64_t metric_total(struct metric_registry *registry, size_t index)
-{
-    uint64_t total = 0;
-    pthread_mutex_lock(&registry->lock);
-    for (struct metric_shard *shard = registry->shards; shard != NULL; shard = shard->next) {
-        struct metric_series_state *state = atomic_load_explicit(&shard->families[index].first, memory_order_acquire);
-        for (; state != NULL; state = atomic_load_explicit(&state->next, memory_order_acquire)) {
-            total += atomic_load_explicit(&state->series.value, memory_order_relaxed);
-        }
-    }
-    pthread_mutex_unlock(&registry->lock);
-    return total;
-}
-
-/* One label set summed over the shards. */
-struct merged_series {
-    const struct metric_series_state *first;
-    struct merged_series *next;
-    uint64_t value;
-    double sum;
-    uint64_t counts[];
-};
-
-static void merge(struct merged_series *merged, const struct metric_series_state *state)
-{
-    merged->value += atomic_load_explicit(&state->series.value, memory_order_relaxed);
-    const struct histogram *histogram = state->histogram;
-    if (histogram == NULL) {
-        return;
-    }
-    for (size_t i = 0; i <= histogram->bucket_count; i++) {
-        merged->counts[i] += atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
-    }
-    uint64_t bits = atomic_load_explicit(&histogram->sum_bits, memory_order_relaxed);
-    double sum;
-    memcpy(&sum, &bits, sizeof sum);
-    merged->sum += sum;
-}
-
-static struct merged_series *merge_family(struct metric_registry *registry, size_t index)
-{
-    struct hash_map *by_key = hash_map_new();
-    struct merged_series *list = NULL;
-    for (struct metric_shard *shard = registry->shards; shard != NULL; shard = shard->next) {
-        struct metric_series_state *state = atomic_load_explicit(&shard->families[index].first, memory_order_acquire);
-        for (; state != NULL; state = atomic_load_explicit(&state->next, memory_order_acquire)) {
-            struct bytes key = bytes_of(state->key, state->key_length);
-            struct merged_series *merged = hash_map_get(by_key, key);
-            if (merged == NULL) {
-                size_t counts = state->histogram != NULL ? state->histogram->bucket_count + 1 : 0;
-                merged = memory_allocate_zeroed(1, sizeof *merged + counts * sizeof merged->counts[0]);
-                merged->first = state;
-                merged->next = list;
-                list = merged;
-                hash_map_put(by_key, key, merged);
-            }
-            merge(merged, state);
-        }
-    }
-    hash_map_free(by_key, NULL);
-    return list;
-}
-
-static void write_label_value(const char *value, struct writer *out)
-{
-    for (; *value != '\0'; value++) {
-        if (*value == '\\' || *value == '"') {
-            writer_add_u8(out, '\\');
-            writer_add_u8(out, (uint8_t)*value);
-        } else if (*value == '\n') {
-            writer_add_string(out, "\\n");
-        } else {
-            writer_add_u8(out, (uint8_t)*value);
-        }
-    }
-}
-
-/* `{le="...",name="value",...}`; nothing when there is no label at all. */
-static void write_labels(const struct metric_family *family, const char *key, const char *bound, struct writer *out)
-{
-    const char *separator = "{";
-    if (bound != NULL) {
-        writer_print(out, "{le=\"%s\"", bound);
-        separator = ",";
-    }
-    for (size_t i = 0; family->labels != NULL && family->labels[i] != NULL; i++) {
-        writer_print(out, "%s%s=\"", separator, family->labels[i]);
-        write_label_value(key, out);
-        writer_add_u8(out, '"');
-        key += strlen(key) + 1;
-        separator = ",";
-    }
-    if (separator[0] == ',') {
-        writer_add_u8(out, '}');
-    }
-}
-
-static void write_histogram(const struct metric_family *family, const struct merged_series *merged, struct writer *out)
-{
-    uint64_t cumulative = 0;
-    size_t buckets = merged->first->histogram->bucket_count;
-    for (size_t i = 0; i <= buckets; i++) {
-        char bound[32] = "+Inf";
-        if (i < buckets) {
-            struct writer text = writer_fixed(bound, sizeof bound);
-            bool is_whole = family->buckets[i] == (double)(int64_t)family->buckets[i];
-            writer_print(&text, is_whole ? "%.1f" : "%g", family->buckets[i]);
-            (void)writer_string(&text);
-        }
-        cumulative += merged->counts[i];
-        writer_print(out, "%s_bucket", family->name);
-        write_labels(family, merged->first->key, bound, out);
-        writer_print(out, " %llu\n", (unsigned long long)cumulative);
-    }
-    writer_print(out, "%s_sum", family->name);
-    write_labels(family, merged->first->key, NULL, out);
-    writer_print(out, " %g\n%s_count", merged->sum, family->name);
-    write_labels(family, merged->first->key, NULL, out);
-    writer_print(out, " %llu\n", (unsigned long long)cumulative);
-}
-
-static void write_series(const struct metric_family *family, const struct merged_series *merged, struct writer *out)
-{
-    if (family->type == METRIC_HISTOGRAM) {
-        write_histogram(family, merged, out);
-        return;
-    }
-    writer_print(out, "%s%s", family->name, family->type == METRIC_COUNTER ? "_total" : "");
-    write_labels(family, merged->first->key, NULL, out);
-    if (family->type == METRIC_GAUGE) {
-        writer_print(out, " %lld\n", (long long)merged->value);
-    } else {
-        writer_print(out, " %llu\n", (unsigned long long)merged->value);
-    }
-}
-
-static void write_head(const struct metric_family *family, struct writer *out)
-{
-    static const char *const TYPES[] = { "counter", "gauge", "histogram" };
-    writer_print(out, "# HELP %s %s%s\n", family->name, family->help, family->is_help_verbatim ? "" : ".");
-    writer_print(out, "# TYPE %s %s\n", family->name, TYPES[family->type]);
-    if (family->unit != NULL) {
-        writer_print(out, "# UNIT %s %s\n", family->name, family->unit);
-    }
-}
-
-static void render_family(struct metric_registry *registry, size_t index, struct writer *out)
-{
-    const struct metric_family *family = &registry->families[index];
-    struct merged_series *list = merge_family(registry, index);
-    if (list == NULL && family->labels != NULL) {
-        return;
-    }
-    write_head(family, out);
-    if (list == NULL && family->type != METRIC_HISTOGRAM) {
-        writer_print(out, "%s%s 0\n", family->name, family->type == METRIC_COUNTER ? "_total" : "");
-    }
-    while (list != NULL) {
-        struct merged_series *merged = list;
-        list = merged->next;
-        write_series(family, merged, out);
-        memory_free(merged);
-    }
-}
-
-void metric_registry_render(struct metric_registry *registry, struct writer *out)
-{
-    pthread_mutex_lock(&registry->lock);
-    for (size_t i = 0; i < registry->family_count; i++) {
-        render_family(registry, i, out);
-    }
-    pthread_mutex_unlock(&registry->lock);
-    writer_add_string(out, "# EOF\n");
+    metric_add(&only_series(shard, family)->series, amount);
 }

@@ -13,12 +13,13 @@
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 #define METRIC_LABELS_MAXIMUM 32
+#define METRIC_LABEL_BYTES_MAXIMUM 1024
 
 struct metric_family {
     const char *name; /* with prefix, without `_total` */
     enum metric_type type;
-    const char *help; /* printed with a final period */
-    const char *unit; /* NULL: none */
+    const char *help;          /* printed with a final period */
+    const char *unit;          /* NULL: none */
     const char *const *labels; /* NULL-terminated; NULL: none */
     const double *buckets;     /* METRIC_HISTOGRAM: ascending, ended by a negative value; +Inf is implied */
     size_t series_cap;         /* a shard; 0: the default of 10,000 */
@@ -30,7 +31,7 @@ struct metric_shard;
 
 /* One label set of one family in one shard. Written by the shard's thread only. */
 struct metric_series {
-    _Atomic uint64_t value; /* counters: the count; gauges: a two's complement number */
+    _Atomic uint64_t value;            /* counters: the count; gauges: a two's complement number */
     struct metric_series_state *state; /* metric.c's */
 };
 
@@ -43,7 +44,7 @@ void metric_registry_free(struct metric_registry *registry);
 struct metric_shard *metric_shard_new(struct metric_registry *registry);
 
 /* The series of `family` (index in the table) with these label values (as many as the family has; NULL or "" are printed as
- * "unknown"). Each get counts as a use; give it back with metric_series_put, so that unused series can expire. */
+ * "unknown", more than METRIC_LABEL_BYTES_MAXIMUM are cut). Each get counts as a use; give it back with metric_series_put, so that unused series can expire. */
 struct metric_series *metric_series_get(struct metric_shard *shard, size_t family, const char *const *label_values);
 void metric_series_put(struct metric_series *series);
 
@@ -58,10 +59,13 @@ static inline void metric_set(struct metric_series *series, int64_t value)
 }
 void metric_observe(struct metric_series *series, double value); /* histograms */
 
-/* Removes the shard's series that nobody has used for METRIC_GRACE_NS before `now_ns`. The shard's thread, now and then. */
-void metric_shard_expire(struct metric_shard *shard, uint64_t now_ns);
+/* Lets label sets go that no shard has had a user for since METRIC_GRACE_NS before `now_ns` (clock_monotonic_ns): they are
+ * printed no more, start from 0 when used again, and each shard's thread frees its part when it next adds or gives back a
+ * series. A scrape does it too. Any thread; once a minute is often enough. */
+void metric_registry_expire(struct metric_registry *registry, uint64_t now_ns);
+void metric_registry_set_grace_ns(struct metric_registry *registry, uint64_t grace_ns);
 
-/* For a family without labels: count in the shard directly. */
+/* For a counter without labels: count in the shard directly. */
 void metric_count(struct metric_shard *shard, size_t family, uint64_t amount);
 
 /* The sum over all shards; for tests and admin pages. */
