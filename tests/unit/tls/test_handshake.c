@@ -391,7 +391,7 @@ static void test_a_server_that_hangs_up_in_the_handshake_is_a_failure_with_a_sen
     close(ends[0]);
 }
 
-static void serve_garbage(const char *garbage, size_t length)
+static void serve_garbage(const char *garbage, size_t length, int alert)
 {
     int ends[2];
     connected_pair(ends);
@@ -399,21 +399,22 @@ static void serve_garbage(const char *garbage, size_t length)
     struct tls_handshake *handshake = tls_handshake_new_mesh_server(identity, pool, ends[1]);
     assert_int_equal(write(ends[0], garbage, length), length);
     assert_int_equal(shake(handshake, ends[1]), TLS_HANDSHAKE_FAILED);
-    assert_true(tls_handshake_sent_alert(handshake) >= 0);
+    assert_int_equal(tls_handshake_sent_alert(handshake), alert);
+    assert_string_not_equal(tls_handshake_failure(handshake), "no failure");
     tls_handshake_free(handshake);
     tls_identity_release(identity);
     close(ends[0]);
     close(ends[1]);
 }
 
-static void test_garbage_ends_the_handshake_at_once_with_an_alert(void **state)
+static void test_garbage_ends_the_handshake_at_once_with_an_alert_if_it_was_tls(void **state)
 {
     (void)state;
-    serve_garbage("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
-    serve_garbage("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
-    serve_garbage("\x16\x03\x01\xff\xff garbage", 13);
-    serve_garbage("\x17\x03\x03\x00\x05hello", 10);
-    serve_garbage("\x16\x03\x01\x00\x04\x01\xff\xff\xff", 9);
+    serve_garbage("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, -1);
+    serve_garbage("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, -1);
+    serve_garbage("\x16\x03\x01\xff\xff garbage", 13, 22);
+    serve_garbage("\x17\x03\x03\x00\x05hello", 10, 10);
+    serve_garbage("\x16\x03\x01\x00\x04\x01\xff\xff\xff", 9, 47);
 }
 
 /* Two of ours: client with `client_name`, server with `server_name`. */
@@ -677,7 +678,7 @@ int main(void)
         cmocka_unit_test(test_a_server_of_a_foreign_root_is_refused_with_unknown_ca),
         cmocka_unit_test(test_a_server_with_a_client_only_certificate_is_refused_with_unsupported_certificate),
         cmocka_unit_test(test_a_server_that_hangs_up_in_the_handshake_is_a_failure_with_a_sentence),
-        cmocka_unit_test(test_garbage_ends_the_handshake_at_once_with_an_alert),
+        cmocka_unit_test(test_garbage_ends_the_handshake_at_once_with_an_alert_if_it_was_tls),
         cmocka_unit_test(test_our_two_roles_agree),
         cmocka_unit_test(test_bytes_sent_right_behind_the_handshake_are_not_lost),
         cmocka_unit_test(test_the_client_learns_of_its_refusal_as_an_alert_by_name),
