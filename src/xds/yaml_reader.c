@@ -81,11 +81,24 @@ static bool has_content(struct bytes text)
     return false;
 }
 
+/* Directives, which no file of ours needs, and bytes that are not UTF-8 can hold libfyaml 0.7 in a loop without end. */
+static bool is_safe_to_parse(struct yaml_reader *reader, struct bytes text)
+{
+    if (!bytes_is_utf8(text) || (text.length > 0 && memchr(text.data, '\0', text.length) != NULL)) {
+        return keep_failure(reader, 0, "not UTF-8");
+    }
+    struct bytes line;
+    for (int number = 1; bytes_split(&text, '\n', &line); number++) {
+        if (line.length > 0 && line.data[0] == '%') {
+            return keep_failure(reader, number, "directives are not supported");
+        }
+    }
+    return true;
+}
+
 struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text)
 {
-    /* The library loops for ever on some texts that are not UTF-8. */
-    if (!bytes_is_utf8(text)) {
-        keep_failure(reader, 0, "not UTF-8");
+    if (!is_safe_to_parse(reader, text)) {
         return NULL;
     }
     struct fy_diag_cfg settings;

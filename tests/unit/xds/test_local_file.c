@@ -239,6 +239,13 @@ static void aliases_are_refused(void **state)
     assert_fails("workloads: &w []\nservices: *w\n", "mesh.yaml:2: aliases are not supported");
 }
 
+static void what_the_parser_cannot_bear_is_refused_before_it(void **state)
+{
+    (void)state;
+    assert_fails("# comment\n%  directive: , \nx, ", "mesh.yaml:2: directives are not supported");
+    assert_fails("workloads: \"\xff\"\n", "mesh.yaml: not UTF-8");
+}
+
 static void what_is_not_yaml_is_refused_with_its_line(void **state)
 {
     (void)state;
@@ -286,6 +293,7 @@ int main(void)
         cmocka_unit_test(an_empty_document_is_an_empty_mesh),
         cmocka_unit_test(mistakes_are_named_with_line_and_key),
         cmocka_unit_test(aliases_are_refused),
+        cmocka_unit_test(what_the_parser_cannot_bear_is_refused_before_it),
         cmocka_unit_test(what_is_not_yaml_is_refused_with_its_line),
         cmocka_unit_test(a_file_or_an_inline_document_is_read_not_both),
     };
