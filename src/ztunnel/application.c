@@ -43,6 +43,8 @@ struct application {
     struct arena texts; /* of the control plane's settings */
     struct xds_feed *feed;
     struct inpod_manager *pods;
+    bool have_pods_stopped;
+    struct pod_assignment *own; /* shared mode: ztunnel's own identity; NULL: none */
     struct pod_assignment **dedicated; /* one per worker */
     size_t dedicated_started;
     size_t dedicated_running;
@@ -152,14 +154,54 @@ static void on_pods_ready_change(void *context, bool is_ready)
     }
 }
 
+static void stop_when_empty(struct application *application)
+{
+    if (application->have_pods_stopped && application->own == NULL) {
+        loop_stop(application->loop);
+    }
+}
+
 static void on_pods_stopped(void *context)
 {
     struct application *application = context;
-    loop_stop(application->loop);
+    application->have_pods_stopped = true;
+    stop_when_empty(application);
+}
+
+static void on_own_started(void *context, const struct result *outcome)
+{
+    (void)context;
+    if (!result_is_ok(outcome)) {
+        log_print(LOG_ERROR, "ztunnel::proxy", "failed to serve ztunnel's own identity: %s", outcome->message);
+    }
+}
+
+static void on_own_stopped(void *context)
+{
+    struct application *application = context;
+    application->own = NULL;
+    stop_when_empty(application);
+}
+
+static const struct pod_assignment_events OWN_EVENTS = { on_own_started, on_own_stopped };
+
+/* Our own pod answers HBONE too, so that its ports can be reached under its identity (dataplane §2.4). */
+static void start_own(struct application *application)
+{
+    const struct configuration *configuration = application->configuration;
+    if (text_is_empty(configuration->pod_name) || text_is_empty(configuration->pod_namespace) ||
+        text_is_empty(configuration->service_account)) {
+        return;
+    }
+    struct pod_information information = { string_duplicate("ztunnel"), string_duplicate(configuration->pod_name),
+        string_duplicate(configuration->pod_namespace), string_duplicate(configuration->service_account) };
+    application->own = pod_assignment_start(
+        application->loop, &application->workers[0], &information, BROKER_OWN_NAMESPACE_HANDLE, &OWN_EVENTS, application);
 }
 
 static void start_shared(struct application *application)
 {
+    start_own(application);
     const struct inpod_manager_settings settings = {
         .socket_path = application->configuration->inpod_socket_path,
         .workers = application->workers,
@@ -201,6 +243,9 @@ static void begin_stop(struct application *application)
     readiness_free(application->readiness);
     application->readiness = NULL;
     if (application->pods != NULL) {
+        if (application->own != NULL) {
+            pod_assignment_stop(application->own, deadline_ms);
+        }
         inpod_manager_stop(application->pods, deadline_ms);
         return;
     }

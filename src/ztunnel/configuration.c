@@ -72,7 +72,7 @@ static const struct option OPTIONS[] = {
         "A YAML file of workloads, services and policies, loaded once at start." },
     { "LOCAL_XDS", NULL, OPTION_STRING, AT(local_xds), NULL, "YAML", NULL, NULL, CONTROL, "The same, inline." },
     { "XDS_ON_DEMAND", NULL, OPTION_BOOL, AT(xds_on_demand), "false", NULL, "xdsOnDemand", NULL, CONTROL,
-        "Ask for addresses when they are first used instead of subscribing to all." },
+        "Ask for addresses when they are first used instead of subscribing to all. Not available in this version." },
     { "FAKE_CA", NULL, OPTION_BOOL, AT(fake_ca), "false", NULL, "fakeCa", NULL, CONTROL,
         "Not available: use TLS_CERTIFICATE_FILE and its companions for a mesh without a CA." },
     { "TLS_CERTIFICATE_FILE", NULL, OPTION_STRING, AT(certificate_file), NULL, "path", "certificateFile", NULL, CONTROL,
@@ -319,6 +319,9 @@ static struct result refuse_unavailable(const struct configuration *configuratio
     if (configuration->socks5_enabled) {
         return result_fail(RESULT_UNSUPPORTED,
             "invalid env var UNSTABLE_ENABLE_SOCKS5=true (SOCKS5 is not available in this version)");
+    }
+    if (configuration->xds_on_demand) {
+        return result_fail(RESULT_UNSUPPORTED, "invalid env var XDS_ON_DEMAND=true (on-demand discovery is not available in this version)");
     }
     const char *dns_capture = getenv("ISTIO_META_DNS_CAPTURE");
     if (dns_capture != NULL && text_equal_ignoring_case(dns_capture, "true")) {

@@ -109,7 +109,8 @@ static void on_listener(struct broker_call *call, struct broker_answer *answer)
 
 static void bind_next(struct pod *pod)
 {
-    if (pod->listeners_ready == POD_LISTENER_COUNT) {
+    unsigned wanted = pod->is_proxy_itself ? POD_LISTENER_HBONE + 1 : POD_LISTENER_COUNT;
+    if (pod->listeners_ready == wanted) {
         pod->state = POD_RUNNING;
         void (*on_started)(struct pod *, const struct result *, void *) = pod->on_started;
         pod->on_started = NULL;
@@ -119,12 +120,15 @@ static void bind_next(struct pod *pod)
     }
     const struct configuration *configuration = pod->worker->shared->configuration;
     bool is_shared = configuration->proxy_mode == PROXY_MODE_SHARED;
-    uint8_t flags = CAPTURES[pod->listeners_ready].flags | SOCKET_TRANSPARENT;
+    uint8_t flags = CAPTURES[pod->listeners_ready].flags;
     /* In dedicated mode several workers listen side by side; marks are for pods' sockets (dataplane §3). */
     if (configuration->inpod_port_reuse || !is_shared) {
         flags |= SOCKET_REUSES_PORT;
     }
-    if (is_shared) {
+    if (!pod->is_proxy_itself) {
+        flags |= SOCKET_TRANSPARENT;
+    }
+    if (is_shared && !pod->is_proxy_itself) {
         flags |= SOCKET_MARKED;
     }
     const struct listener_options options = {
@@ -145,7 +149,8 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     pod->namespace_handle = namespace_handle;
     pod->on_started = on_started;
     pod->context = context;
-    pod->may_keep_source = true;
+    pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
+        worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
     list_initialise(&pod->inbound_tunnels);
     list_initialise(&pod->connections);
     list_initialise(&pod->workload_waits);
@@ -276,8 +281,8 @@ struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum 
     struct socket_stock **stock = &pod->stocks[purpose][family == IP_V6];
     if (*stock == NULL) {
         uint8_t flags = FLAGS[purpose];
-        if (purpose == DIAL_APPLICATION && !pod->may_keep_source) {
-            flags &= (uint8_t)~SOCKET_TRANSPARENT;
+        if (pod->is_proxy_itself) {
+            flags &= (uint8_t)~(SOCKET_TRANSPARENT | SOCKET_MARKED);
         }
         *stock = socket_stock_new(pod->worker->broker, pod->namespace_handle, family, flags);
     }
@@ -286,5 +291,5 @@ struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum 
 
 bool pod_keeps_source(const struct pod *pod, enum pod_listener listener)
 {
-    return pod->may_keep_source && pod->listeners[listener].is_transparent;
+    return !pod->is_proxy_itself && pod->listeners[listener].is_transparent;
 }

@@ -58,10 +58,10 @@ struct pod {
     void (*on_stopped)(const char *uid, void *context);
     void *context;
     bool is_cutting;      /* connections are being cut: nothing frees the pod meanwhile */
-    bool may_keep_source; /* §2.3, our own identity listener may not */
+    bool is_proxy_itself; /* dataplane §2.4: our own identity: HBONE only, unmarked sockets, no client's address kept */
 };
 
-/* Makes the pod and asks for its listeners; `information` is taken over. */
+/* Makes the pod and asks for its listeners; `information` is taken over. In shared mode the own namespace is the proxy itself. */
 struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
     void (*on_started)(struct pod *, const struct result *, void *), void *context);
 

@@ -59,7 +59,7 @@ class Mesh:
         self.ztunnels[name] = Program(f"ztunnel-{name}", [self.ztunnel_binary, "proxy", "ztunnel"], namespace=node, environment={
             "XDS_ADDRESS": f"https://{CONTROL_ADDRESS}:15012", "CA_ADDRESS": f"https://{CONTROL_ADDRESS}:15012",
             "XDS_ROOT_CA": root, "CA_ROOT_CA": root, "AUTH_TOKEN": self.file(f"{name}.token"), "NODE_NAME": name,
-            "POD_NAME": f"ztunnel-{name}", "POD_NAMESPACE": "istio-system", "INPOD_UDS": self.file(f"zds-{name}.sock"),
+            "POD_NAME": f"ztunnel-{name}", "POD_NAMESPACE": "istio-system", "SERVICE_ACCOUNT": "ztunnel", "INPOD_UDS": self.file(f"zds-{name}.sock"),
             "ZTUNNEL_WORKER_THREADS": "2", "RUST_LOG": "info,ztunnel::state=debug", **self.environment, **extra,
         }, log=self.file(f"ztunnel-{name}.log"))
 
