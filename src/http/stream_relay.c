@@ -40,6 +40,20 @@ void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const c
     end_relay(relay, RELAY_END_CUT, reason);
 }
 
+/* Idempotent. */
+static bool watch_application(struct stream_relay *relay)
+{
+    if (relay->watch.loop != NULL) {
+        return true;
+    }
+    struct result watched = loop_watch(relay->loop, &relay->watch, relay->descriptor, EPOLLIN);
+    if (!result_is_ok(&watched)) {
+        stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
+        return false;
+    }
+    return true;
+}
+
 static void update_interest(struct stream_relay *relay)
 {
     uint32_t events = 0;
@@ -129,9 +143,14 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         if (!read_application(relay)) {
             return;
         }
-    } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
-        /* Reading is stopped or over: only a reset, or an end of both directions before ours, shows here. */
+    } else if ((events & EPOLLERR) != 0) {
+        /* Reading is stopped or over: only a reset shows here. */
         reset_from_application(relay);
+        return;
+    } else if ((events & EPOLLHUP) != 0) {
+        /* Both directions have had their FIN while the stream takes nothing: what is unread still belongs to the peer. The hang-up
+         * would be reported for ever, so the socket is left alone until the stream has room. */
+        loop_unwatch(&relay->watch);
         return;
     }
     update_interest(relay);
@@ -171,7 +190,9 @@ void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset 
 void stream_relay_on_writable(struct stream_relay *relay)
 {
     relay->is_blocked_by_stream = false;
-    update_interest(relay);
+    if (watch_application(relay)) {
+        update_interest(relay);
+    }
 }
 
 void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue, bool has_stream_end)
@@ -187,13 +208,8 @@ void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queu
 bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events)
 {
-    *relay = (struct stream_relay){ .events = events, .stream = stream, .descriptor = descriptor };
+    *relay = (struct stream_relay){ .events = events, .stream = stream, .descriptor = descriptor, .loop = loop };
     relay->backlog = byte_queue_of(pool);
     relay->watch.on_ready = on_ready;
-    struct result watched = loop_watch(loop, &relay->watch, descriptor, EPOLLIN);
-    if (!result_is_ok(&watched)) {
-        stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
-        return false;
-    }
-    return true;
+    return watch_application(relay);
 }

@@ -27,6 +27,7 @@ struct stream_relay_events {
 struct stream_relay {
     const struct stream_relay_events *events;
     struct hbone_stream *stream;
+    struct loop *loop;
     struct io_watch watch; /* of the application's socket */
     int descriptor;
     struct byte_queue backlog; /* bytes for the application */
