@@ -3,6 +3,7 @@
 Every namespace of a run is named ambar-<pid>-<name>, so that runs do not meet and what a crashed run left behind is found and removed.
 """
 import atexit
+import ctypes
 import glob
 import ipaddress
 import os
@@ -11,8 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 PREFIX = "ambar"
+CLONE_NEWNET = 0x40000000
 
 
 def run(*command, check=True, input=None, timeout=60):
@@ -79,6 +82,28 @@ class Namespace:
 
     def run(self, *command, **options):
         return run(*self.command(*command), **options)
+
+    def inside(self, function):
+        """function() on a thread of this process that is inside: the sockets it makes belong here for good."""
+        outcome = {}
+
+        def body():
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), f"setns {self.path}")
+                outcome["value"] = function()
+            except BaseException as error:
+                outcome["error"] = error
+            finally:
+                os.close(descriptor)
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["value"]
 
     def ip(self, *arguments):
         return run("ip", "-n", self.name, *arguments)
