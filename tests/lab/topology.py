@@ -71,6 +71,8 @@ class Namespace:
         self.name = f"{PREFIX}-{os.getpid()}-{name}"
         run("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
+        # Without the wait for duplicates of link-local addresses, during which neighbours are not answered.
+        self.sysctl(net__ipv6__conf__default__accept_dad=0)
 
     @property
     def path(self):
