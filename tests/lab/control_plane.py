@@ -163,9 +163,10 @@ class ControlPlane:
         self.nonce += 1
         response = discovery.DeltaDiscoveryResponse(system_version_info=f"v{self.nonce}", type_url=type_url, nonce=f"n{self.nonce}")
         for name, message in resources.items():
-            item = response.resources.add(name=name, version="" if type_url == AUTHORIZATION else f"{hash(message.SerializeToString()) & 0xffffffff:x}")
+            value = message if isinstance(message, bytes) else message.SerializeToString()
+            item = response.resources.add(name=name, version="" if type_url == AUTHORIZATION else f"{hash(value) & 0xffffffff:x}")
             item.resource.type_url = type_url
-            item.resource.value = message if isinstance(message, bytes) else message.SerializeToString()
+            item.resource.value = value
         response.removed_resources.extend(removed)
         return response
 
