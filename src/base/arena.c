@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #define ARENA_BLOCK_BYTES 4096
+/* The first block is small: an arena often holds one small object, and there may be very many of those. */
+#define ARENA_FIRST_BLOCK_BYTES 1024
 #define ARENA_ALIGNMENT _Alignof(max_align_t)
 
 struct arena_block {
@@ -50,11 +52,11 @@ void *arena_allocate(struct arena *arena, size_t size)
     }
     rounded -= rounded % ARENA_ALIGNMENT;
     arena->total_bytes += rounded;
-    if (rounded > ARENA_BLOCK_BYTES / 4) {
+    if (rounded > ARENA_FIRST_BLOCK_BYTES) {
         return allocate_alone(arena, rounded);
     }
     if (arena->blocks == NULL || arena->blocks->capacity - arena->used_in_block < rounded) {
-        add_block(arena, ARENA_BLOCK_BYTES);
+        add_block(arena, arena->blocks == NULL ? ARENA_FIRST_BLOCK_BYTES : ARENA_BLOCK_BYTES);
     }
     void *memory = arena->blocks->data + arena->used_in_block;
     arena->used_in_block += rounded;
