@@ -32,7 +32,7 @@
 
 struct stream {
     int descriptor;
-    char mode; /* 0: not known yet (server) */
+    char mode;         /* 0: not known yet (server) */
     uint32_t received; /* of the current message */
     uint64_t asked_ns;
 };
@@ -122,7 +122,8 @@ static void serve_stream(int epoll, struct stream *stream, uint32_t events)
         drop(stream);
         return;
     }
-    if (stream->mode == MODE_PING && length > 0 && send(stream->descriptor, payload, (size_t)length, MSG_NOSIGNAL) != length) {
+    if (stream->mode == MODE_PING && length > 0 &&
+        send(stream->descriptor, payload, (size_t)length, MSG_NOSIGNAL) != length) {
         drop(stream);
     }
 }
@@ -205,8 +206,9 @@ static void note_answer(struct client *client, struct stream *stream)
 
 static void drive(struct client *client, struct stream *stream)
 {
-    ssize_t length = client->mode == MODE_UP ? send(stream->descriptor, buffer, sizeof buffer, MSG_NOSIGNAL | MSG_DONTWAIT)
-                                             : recv(stream->descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
+    ssize_t length = client->mode == MODE_UP
+                         ? send(stream->descriptor, buffer, sizeof buffer, MSG_NOSIGNAL | MSG_DONTWAIT)
+                         : recv(stream->descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
     if (length <= 0) {
         if (length < 0 && errno == EAGAIN) {
             return;
@@ -306,10 +308,10 @@ int main(int argument_count, char **arguments)
     }
     static struct client client;
     const char *mode = arguments[1];
-    client.mode = strcmp(mode, "up") == 0  ? MODE_UP
-        : strcmp(mode, "down") == 0 ? MODE_DOWN
-        : strcmp(mode, "ping") == 0 ? MODE_PING
-                                    : MODE_CONNECT;
+    client.mode = strcmp(mode, "up") == 0     ? MODE_UP
+                  : strcmp(mode, "down") == 0 ? MODE_DOWN
+                  : strcmp(mode, "ping") == 0 ? MODE_PING
+                                              : MODE_CONNECT;
     client.message_bytes = argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
     parse_address(&client, arguments[2], (uint16_t)atoi(arguments[3]));
     return run_client(&client, atoi(arguments[4]), atof(arguments[5]));

@@ -121,7 +121,8 @@ static void serve(struct side *side, uint32_t events)
     if ((events & EPOLLOUT) != 0 && side->held_length > 0) {
         write_side(side);
     }
-    if (!side->is_dead && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !side->has_ended && side->other->held_length == 0) {
+    if (!side->is_dead && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !side->has_ended &&
+        side->other->held_length == 0) {
         read_side(side);
     }
     if (!side->is_dead) {
@@ -178,7 +179,8 @@ int main(int argument_count, char **arguments)
         fprintf(stderr, "%s: not an address\n", arguments[3]);
         return 2;
     }
-    const struct listener_options options = { .address = { .ip.family = IP_V6, .port = (uint16_t)atoi(arguments[1]) }, .backlog = 4096,
+    const struct listener_options options = { .address = { .ip.family = IP_V6, .port = (uint16_t)atoi(arguments[1]) },
+        .backlog = 4096,
         .flags = SOCKET_LOCAL_LEG };
     struct listener listener;
     struct result listening = socket_listen(&settings, &options, &listener);

@@ -15,7 +15,8 @@ struct result caller_authenticate(
     RESULT_TRY(token_verify(check->key, bytes_of_string(authorization + strlen(BEARER)), clock_wall_s(), claims));
     /* Removing a Node object revokes every token bound to it, from the next call on. */
     if (!ambient_index_has_node(check->index, claims->node)) {
-        struct result refusal = result_fail(RESULT_DENIED, "node %s of token %s does not exist", claims->node, claims->identifier);
+        struct result refusal =
+            result_fail(RESULT_DENIED, "node %s of token %s does not exist", claims->node, claims->identifier);
         token_claims_clear(claims);
         return refusal;
     }

@@ -41,8 +41,8 @@ void certificate_service_free(struct certificate_service *service)
 }
 
 /* The caller learns the kind of refusal, the log and the counters learn why. */
-static void refuse(const struct certificate_service *service, const struct issuance *issuance, enum ambard_metric family,
-    enum grpc_status status, const char *message, const char *reason)
+static void refuse(const struct certificate_service *service, const struct issuance *issuance,
+    enum ambard_metric family, enum grpc_status status, const char *message, const char *reason)
 {
     char peer[SOCKET_ADDRESS_TEXT_SIZE];
     static struct log_limit limit;
@@ -52,8 +52,8 @@ static void refuse(const struct certificate_service *service, const struct issua
         LOG_EVENT(LOG_WARN, CERTIFICATE_TARGET, "certificate refused",
             LOG_DISPLAY("peer", socket_address_format(grpc_server_call_peer(issuance->call), peer)),
             LOG_STRING("node", issuance->caller.node), LOG_STRING("account", issuance->caller.service_account),
-            LOG_STRING("identity", issuance->identity[0] != '\0' ? issuance->identity : NULL), LOG_STRING("reason", reason),
-            LOG_NUMBER("dropped", dropped));
+            LOG_STRING("identity", issuance->identity[0] != '\0' ? issuance->identity : NULL),
+            LOG_STRING("reason", reason), LOG_NUMBER("dropped", dropped));
     }
     grpc_server_call_finish(issuance->call, status, message);
 }
@@ -83,7 +83,8 @@ static bool may_impersonate(const struct certificate_service *service, const str
 }
 
 /* §7.3; the trust domain must be ours besides, as no other could be verified by anybody. */
-static struct result check_impersonation(const struct certificate_service *service, struct issuance *issuance, const char *uri)
+static struct result check_impersonation(
+    const struct certificate_service *service, struct issuance *issuance, const char *uri)
 {
     struct spiffe_parts parts;
     if (!may_impersonate(service, &issuance->caller)) {
@@ -98,9 +99,11 @@ static struct result check_impersonation(const struct certificate_service *servi
         return result_fail(RESULT_DENIED, "the identity is not of trust domain %s", trust_domain);
     }
     char *namespace_ AUTO_FREE = string_duplicate_n((const char *)parts.namespace_.data, parts.namespace_.length);
-    char *account AUTO_FREE = string_duplicate_n((const char *)parts.service_account.data, parts.service_account.length);
+    char *account AUTO_FREE =
+        string_duplicate_n((const char *)parts.service_account.data, parts.service_account.length);
     if (!ambient_index_identity_is_on_node(service->settings.index, namespace_, account, issuance->caller.node)) {
-        return result_fail(RESULT_DENIED, "no workload of %s/%s on node %s", namespace_, account, issuance->caller.node);
+        return result_fail(
+            RESULT_DENIED, "no workload of %s/%s on node %s", namespace_, account, issuance->caller.node);
     }
     return result_ok();
 }
@@ -110,20 +113,22 @@ static bool choose_identity(const struct certificate_service *service, struct is
     const char *impersonated = impersonated_identity(issuance->request);
     if (impersonated[0] == '\0') {
         snprintf(issuance->identity, sizeof issuance->identity, "spiffe://%s/ns/%s/sa/%s",
-            ambient_index_trust_domain(service->settings.index), issuance->caller.namespace_, issuance->caller.service_account);
+            ambient_index_trust_domain(service->settings.index), issuance->caller.namespace_,
+            issuance->caller.service_account);
         return true;
     }
     snprintf(issuance->identity, sizeof issuance->identity, "%s", impersonated);
     struct result checked = check_impersonation(service, issuance, impersonated);
     if (!result_is_ok(&checked)) {
-        refuse(service, issuance, METRIC_IDENTITY_ERRORS, GRPC_UNAUTHENTICATED, "request impersonation authentication failure",
-            checked.message);
+        refuse(service, issuance, METRIC_IDENTITY_ERRORS, GRPC_UNAUTHENTICATED,
+            "request impersonation authentication failure", checked.message);
         return false;
     }
     return true;
 }
 
-static void respond(const struct certificate_service *service, const struct issuance *issuance, const struct issued_chain *chain)
+static void respond(
+    const struct certificate_service *service, const struct issuance *issuance, const struct issued_chain *chain)
 {
     struct writer message = writer_growing();
     for (size_t i = 0; i < chain->count; i++) {
@@ -136,8 +141,8 @@ static void respond(const struct certificate_service *service, const struct issu
     writer_free(&message);
 }
 
-static void fail_signing(
-    const struct certificate_service *service, const struct issuance *issuance, const char *label, enum grpc_status status, const char *detail)
+static void fail_signing(const struct certificate_service *service, const struct issuance *issuance, const char *label,
+    enum grpc_status status, const char *detail)
 {
     char *message AUTO_FREE = string_format("CSR signing error (%s)", detail);
     ambard_count(service->settings.metrics, METRIC_CSR_SIGNING_ERRORS, label);
@@ -152,8 +157,8 @@ static void sign(const struct certificate_service *service, struct issuance *iss
         lifetime_s = service->settings.default_lifetime_s;
     }
     if (lifetime_s > service->settings.maximum_lifetime_s) {
-        char *detail AUTO_FREE = string_format("requested TTL %llds is greater than the max allowed TTL %llds", (long long)lifetime_s,
-            (long long)service->settings.maximum_lifetime_s);
+        char *detail AUTO_FREE = string_format("requested TTL %llds is greater than the max allowed TTL %llds",
+            (long long)lifetime_s, (long long)service->settings.maximum_lifetime_s);
         fail_signing(service, issuance, "TTL_ERROR", GRPC_INVALID_ARGUMENT, detail);
         return;
     }
@@ -185,10 +190,11 @@ void certificate_service_on_message(
     ProtobufCMessage *decoded = NULL;
     metric_count(service->settings.metrics, METRIC_CSRS, 1);
     struct result caller = grpc_server_call_is_encrypted(call)
-        ? caller_authenticate(service->settings.callers, call, &issuance.caller)
-        : result_fail(RESULT_DENIED, "certificates are issued on the encrypted port only");
+                               ? caller_authenticate(service->settings.callers, call, &issuance.caller)
+                               : result_fail(RESULT_DENIED, "certificates are issued on the encrypted port only");
     if (!result_is_ok(&caller)) {
-        refuse(service, &issuance, METRIC_AUTHENTICATION_FAILURES, GRPC_UNAUTHENTICATED, "request authenticate failure", caller.message);
+        refuse(service, &issuance, METRIC_AUTHENTICATION_FAILURES, GRPC_UNAUTHENTICATED, "request authenticate failure",
+            caller.message);
         return;
     }
     struct result parsed =

@@ -135,7 +135,8 @@ static struct result renew_serving_certificate(struct daemon *daemon)
     const char *const *names = given->count > 0 ? (const char *const *)given->items : DEFAULT_SERVING_NAMES;
     size_t count = given->count > 0 ? given->count : ARRAY_LENGTH(DEFAULT_SERVING_NAMES);
     struct certificate_bundle *bundle;
-    RESULT_TRY(certificate_authority_issue_bundle(daemon->authority, names, count, SERVING_LIFETIME_S, clock_wall_s(), &bundle));
+    RESULT_TRY(certificate_authority_issue_bundle(
+        daemon->authority, names, count, SERVING_LIFETIME_S, clock_wall_s(), &bundle));
     struct tls_context *context;
     struct result made = tls_context_new_server(bundle, &context);
     certificate_bundle_release(bundle);
@@ -175,7 +176,8 @@ static struct result listen_secure(struct daemon *daemon)
 {
     struct socket_address address = { .port = daemon->settings->secure_port };
     if (!ip_parse(daemon->settings->listen_address, &address.ip)) {
-        return result_fail(RESULT_INVALID, "invalid flag --listen %s (expected an IP address)", daemon->settings->listen_address);
+        return result_fail(
+            RESULT_INVALID, "invalid flag --listen %s (expected an IP address)", daemon->settings->listen_address);
     }
     RESULT_TRY(renew_serving_certificate(daemon));
     daemon->serving_renewal.on_expire = on_serving_renewal;
@@ -188,8 +190,8 @@ static struct result check_trusted_accounts(const struct option_list *accounts)
     for (size_t i = 0; i < accounts->count; i++) {
         const char *slash = strchr(accounts->items[i], '/');
         if (slash == NULL || slash == accounts->items[i] || slash[1] == '\0' || strchr(slash + 1, '/') != NULL) {
-            return result_fail(RESULT_INVALID, "invalid env var CA_TRUSTED_NODE_ACCOUNTS=%s (expected namespace/account)",
-                accounts->items[i]);
+            return result_fail(RESULT_INVALID,
+                "invalid env var CA_TRUSTED_NODE_ACCOUNTS=%s (expected namespace/account)", accounts->items[i]);
         }
     }
     return result_ok();
@@ -203,8 +205,10 @@ static struct result read_folder(struct daemon *daemon)
     const struct kube_problems *problems = kube_folder_problems(daemon->folder);
     if (problems->error_count > 0) {
         print_problems(daemon, false);
-        return result_fail(RESULT_INVALID, "%s: %zu error%s and no earlier good state to go on with (ambard check %s says the same)",
-            settings->config_directory, problems->error_count, problems->error_count == 1 ? "" : "s", settings->config_directory);
+        return result_fail(RESULT_INVALID,
+            "%s: %zu error%s and no earlier good state to go on with (ambard check %s says the same)",
+            settings->config_directory, problems->error_count, problems->error_count == 1 ? "" : "s",
+            settings->config_directory);
     }
     struct ambient_index_settings index_settings = ambard_settings_index(settings);
     RESULT_TRY(ambient_index_new(&index_settings, &daemon->index));
@@ -243,8 +247,8 @@ static void make_services(struct daemon *daemon)
     daemon->services = (struct ambard_services){ daemon->discovery, daemon->certificates };
     daemon->secure = new_grpc_server(daemon);
     daemon->plain = new_grpc_server(daemon);
-    const struct debug_pages_settings pages = { settings, daemon->index, daemon->discovery, kube_folder_problems(daemon->folder),
-        daemon->metrics, daemon->shard };
+    const struct debug_pages_settings pages = { settings, daemon->index, daemon->discovery,
+        kube_folder_problems(daemon->folder), daemon->metrics, daemon->shard };
     daemon->pages = debug_pages_new(daemon->loop, &pages);
     int64_t not_before_s;
     int64_t not_after_s;
@@ -274,7 +278,8 @@ static void on_signal(struct io_watch *watch, uint32_t events)
     struct daemon *daemon = CONTAINER_OF(watch, struct daemon, signals);
     struct signalfd_siginfo information;
     if (read(watch->descriptor, &information, sizeof information) == (ssize_t)sizeof information) {
-        log_print(LOG_INFO, DAEMON_TARGET, "received signal %s, stopping", information.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        log_print(LOG_INFO, DAEMON_TARGET, "received signal %s, stopping",
+            information.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
         loop_stop(daemon->loop);
     }
 }
@@ -336,8 +341,9 @@ struct result daemon_run(const struct ambard_settings *settings)
         outcome = start(daemon);
     }
     if (result_is_ok(&outcome)) {
-        log_print(LOG_INFO, DAEMON_TARGET, "serving %s: workload API and CA on %u, metrics on %u, ready and debug on %u",
-            settings->config_directory, settings->secure_port, settings->metrics_port, settings->http_port);
+        log_print(LOG_INFO, DAEMON_TARGET,
+            "serving %s: workload API and CA on %u, metrics on %u, ready and debug on %u", settings->config_directory,
+            settings->secure_port, settings->metrics_port, settings->http_port);
         loop_run(daemon->loop);
     }
     free_all(daemon);

@@ -32,10 +32,12 @@ struct token_settings {
 
 #define AT(field) offsetof(struct token_settings, field)
 static const struct option TOKEN_OPTIONS[] = {
-    { NULL, "node", OPTION_STRING, AT(node), NULL, "name", NULL, NULL, "Token", "The Node the token is bound to. Required." },
+    { NULL, "node", OPTION_STRING, AT(node), NULL, "name", NULL, NULL, "Token",
+        "The Node the token is bound to. Required." },
     { NULL, "service-account", OPTION_STRING, AT(service_account), NULL, "namespace/account", NULL, NULL, "Token",
         "Who shows it, usually istio-system/ztunnel. Required." },
-    { NULL, "ttl", OPTION_DURATION, AT(ttl_ns), "12h", "duration", NULL, NULL, "Token", "How long it is good for, at most 24h." },
+    { NULL, "ttl", OPTION_DURATION, AT(ttl_ns), "12h", "duration", NULL, NULL, "Token",
+        "How long it is good for, at most 24h." },
     { NULL, "state-dir", OPTION_STRING, AT(state_directory), "/var/lib/ambard", "directory", NULL, NULL, "Token",
         "ambard's state directory, which holds the token key." },
 };
@@ -63,9 +65,11 @@ static struct result issue_token(const struct token_settings *settings)
     }
     const char *slash = strchr(settings->service_account, '/');
     if (slash == NULL) {
-        return result_fail(RESULT_INVALID, "invalid flag --service-account %s (expected namespace/account)", settings->service_account);
+        return result_fail(RESULT_INVALID, "invalid flag --service-account %s (expected namespace/account)",
+            settings->service_account);
     }
-    char *namespace_ AUTO_FREE = string_duplicate_n(settings->service_account, (size_t)(slash - settings->service_account));
+    char *namespace_ AUTO_FREE =
+        string_duplicate_n(settings->service_account, (size_t)(slash - settings->service_account));
     struct token_key *key;
     RESULT_TRY(result_in(token_key_open(settings->state_directory, true, &key), "token key"));
     char *token = NULL;
@@ -105,8 +109,7 @@ static int run_check(int argument_count, char **arguments)
     /* The folder may stand before the flags. */
     const char *directory = argument_count > 0 && arguments[0][0] != '-' ? arguments[0] : NULL;
     int skipped = directory != NULL ? 1 : 0;
-    struct result outcome =
-        ambard_settings_read(&settings, argument_count - skipped, arguments + skipped, &rest);
+    struct result outcome = ambard_settings_read(&settings, argument_count - skipped, arguments + skipped, &rest);
     if (directory == NULL && result_is_ok(&outcome) && rest + skipped < argument_count) {
         directory = arguments[rest];
     }

@@ -19,7 +19,8 @@ static const struct option OPTIONS[] = {
     { NULL, "state-dir", OPTION_STRING, AT(state_directory), "/var/lib/ambard", "directory", NULL, NULL, SOURCE,
         "Root key and certificate, token key, allocated addresses. Made if it does not exist." },
 
-    { "CLUSTER_ID", "cluster-id", OPTION_STRING, AT(cluster_id), "Kubernetes", NULL, NULL, NULL, MESH, "Name of this cluster." },
+    { "CLUSTER_ID", "cluster-id", OPTION_STRING, AT(cluster_id), "Kubernetes", NULL, NULL, NULL, MESH,
+        "Name of this cluster." },
     { NULL, "domain", OPTION_STRING, AT(domain), "cluster.local", NULL, NULL, NULL, MESH, "DNS domain of services." },
     { NULL, "root-namespace", OPTION_STRING, AT(root_namespace), "istio-system", NULL, NULL, NULL, MESH,
         "Namespace of mesh-wide policies, unless the mesh configuration names one." },
@@ -29,23 +30,27 @@ static const struct option OPTIONS[] = {
         "Our revision: objects labelled istio.io/rev with another one are left alone." },
 
     { "ROOT_CA_DIR", "ca-dir", OPTION_STRING, AT(ca_directory), NULL, "directory", NULL, NULL, CA,
-        "A CA of your own: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, or tls.crt, tls.key, ca.crt. Default: one made in the state "
+        "A CA of your own: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, or tls.crt, tls.key, ca.crt. "
+        "Default: one made in the state "
         "directory." },
     { NULL, "serving-name", OPTION_STRING_LIST, AT(serving_names), NULL, "DNS name or address", NULL, NULL, CA,
         "A name in port 15012's certificate; may be repeated. Default: localhost, 127.0.0.1, ::1 and istiod's names." },
-    { "CA_TRUSTED_NODE_ACCOUNTS", "trusted-node-account", OPTION_STRING_LIST, AT(trusted_accounts), "istio-system/ztunnel",
-        "namespace/account", NULL, NULL, CA, "Accounts that may ask for the identities of the workloads on their node." },
-    { "DEFAULT_WORKLOAD_CERT_TTL", NULL, OPTION_DURATION, AT(default_certificate_ttl_ns), "24h", "duration", NULL, NULL, CA,
-        "Lifetime of a certificate when the request names none." },
-    { "MAX_WORKLOAD_CERT_TTL", NULL, OPTION_DURATION, AT(maximum_certificate_ttl_ns), "2160h", "duration", NULL, NULL, CA,
-        "Longest lifetime that is granted." },
+    { "CA_TRUSTED_NODE_ACCOUNTS", "trusted-node-account", OPTION_STRING_LIST, AT(trusted_accounts),
+        "istio-system/ztunnel", "namespace/account", NULL, NULL, CA,
+        "Accounts that may ask for the identities of the workloads on their node." },
+    { "DEFAULT_WORKLOAD_CERT_TTL", NULL, OPTION_DURATION, AT(default_certificate_ttl_ns), "24h", "duration", NULL, NULL,
+        CA, "Lifetime of a certificate when the request names none." },
+    { "MAX_WORKLOAD_CERT_TTL", NULL, OPTION_DURATION, AT(maximum_certificate_ttl_ns), "2160h", "duration", NULL, NULL,
+        CA, "Longest lifetime that is granted." },
 
     { NULL, "listen", OPTION_STRING, AT(listen_address), "::", "address", NULL, NULL, PORTS,
         "Where the encrypted port and the metrics port listen." },
-    { NULL, "secure-port", OPTION_U16, AT(secure_port), "15012", "port", NULL, NULL, PORTS, "Workload API and CA over TLS." },
+    { NULL, "secure-port", OPTION_U16, AT(secure_port), "15012", "port", NULL, NULL, PORTS,
+        "Workload API and CA over TLS." },
     { NULL, "plain-port", OPTION_U16, AT(plain_port), "15010", "port", NULL, NULL, PORTS,
         "Workload API without TLS, on loopback only; 0 switches it off." },
-    { NULL, "metrics-port", OPTION_U16, AT(metrics_port), "15014", "port", NULL, NULL, PORTS, "/metrics and /version." },
+    { NULL, "metrics-port", OPTION_U16, AT(metrics_port), "15014", "port", NULL, NULL, PORTS,
+        "/metrics and /version." },
     { NULL, "http-port", OPTION_U16, AT(http_port), "8080", "port", NULL, NULL, PORTS,
         "/ready for everybody, /debug/ for loopback." },
 

@@ -111,12 +111,12 @@ static bool sign(const struct token_key *key, struct bytes text, uint8_t signatu
     size_t der_length = sizeof der;
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     bool is_signed = EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key->key) == 1 &&
-        EVP_DigestSign(context, der, &der_length, text.data, text.length) == 1;
+                     EVP_DigestSign(context, der, &der_length, text.data, text.length) == 1;
     EVP_MD_CTX_free(context);
     const unsigned char *at = der;
     ECDSA_SIG *parts = is_signed ? d2i_ECDSA_SIG(NULL, &at, (long)der_length) : NULL;
     is_signed = parts != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(parts), signature, 32) == 32 &&
-        BN_bn2binpad(ECDSA_SIG_get0_s(parts), signature + 32, 32) == 32;
+                BN_bn2binpad(ECDSA_SIG_get0_s(parts), signature + 32, 32) == 32;
     ECDSA_SIG_free(parts);
     return is_signed;
 }
@@ -132,7 +132,7 @@ static bool verify(const struct token_key *key, struct bytes text, struct bytes 
     ECDSA_SIG_free(parts);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     bool is_genuine = der_length > 0 && EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key->key) == 1 &&
-        EVP_DigestVerify(context, der, (size_t)der_length, text.data, text.length) == 1;
+                      EVP_DigestVerify(context, der, (size_t)der_length, text.data, text.length) == 1;
     EVP_MD_CTX_free(context);
     OPENSSL_free(der);
     return is_genuine;
@@ -150,13 +150,13 @@ static json_t *make_claims(
     char identifier[37];
     random_uuid(identifier);
     char *subject AUTO_FREE = string_format("system:serviceaccount:%s:%s", namespace_, service_account);
-    return json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:s, s:{s:s, s:s, s:s}}", "iss", ISSUER, "aud", TOKEN_AUDIENCE, "sub",
-        subject, "iat", (json_int_t)now_s, "nbf", (json_int_t)now_s, "exp", (json_int_t)(now_s + lifetime_s), "jti", identifier,
-        "ambar.io", "namespace", namespace_, "serviceAccount", service_account, "node", node);
+    return json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:s, s:{s:s, s:s, s:s}}", "iss", ISSUER, "aud", TOKEN_AUDIENCE,
+        "sub", subject, "iat", (json_int_t)now_s, "nbf", (json_int_t)now_s, "exp", (json_int_t)(now_s + lifetime_s),
+        "jti", identifier, "ambar.io", "namespace", namespace_, "serviceAccount", service_account, "node", node);
 }
 
-struct result token_issue(const struct token_key *key, const char *namespace_, const char *service_account, const char *node,
-    int64_t lifetime_s, int64_t now_s, char **token)
+struct result token_issue(const struct token_key *key, const char *namespace_, const char *service_account,
+    const char *node, int64_t lifetime_s, int64_t now_s, char **token)
 {
     if (!is_good_part(namespace_) || !is_good_part(service_account) || !is_good_part(node)) {
         return result_fail(RESULT_INVALID, "%s/%s on node %s: not names of a service account and a node", namespace_,
@@ -208,14 +208,16 @@ static struct result check_times(const json_t *claims, int64_t now_s, int64_t *e
         return result_fail(RESULT_DENIED, "token without iat, nbf and exp");
     }
     *expires_at_s = json_integer_value(expires);
-    if (json_integer_value(not_before) > now_s + TOKEN_CLOCK_SKEW_S || json_integer_value(issued) > now_s + TOKEN_CLOCK_SKEW_S) {
+    if (json_integer_value(not_before) > now_s + TOKEN_CLOCK_SKEW_S ||
+        json_integer_value(issued) > now_s + TOKEN_CLOCK_SKEW_S) {
         return result_fail(RESULT_DENIED, "token is not valid yet");
     }
     if (*expires_at_s <= now_s) {
         return result_fail(RESULT_DENIED, "token has expired");
     }
     int64_t lifetime_s;
-    if (__builtin_sub_overflow(*expires_at_s, json_integer_value(issued), &lifetime_s) || lifetime_s > TOKEN_LIFETIME_MAXIMUM_S) {
+    if (__builtin_sub_overflow(*expires_at_s, json_integer_value(issued), &lifetime_s) ||
+        lifetime_s > TOKEN_LIFETIME_MAXIMUM_S) {
         return result_fail(RESULT_DENIED, "token lives longer than 24h");
     }
     return result_ok();
@@ -234,12 +236,12 @@ static struct result read_claims(const json_t *claims, int64_t now_s, struct tok
     if (issuer == NULL || strcmp(issuer, ISSUER) != 0 || !has_audience(claims)) {
         return result_fail(RESULT_DENIED, "token of another issuer or for another audience");
     }
-    if (text_is_empty(identifier) || namespace_ == NULL || service_account == NULL || node == NULL || !is_good_part(namespace_) ||
-        !is_good_part(service_account) || !is_good_part(node)) {
+    if (text_is_empty(identifier) || namespace_ == NULL || service_account == NULL || node == NULL ||
+        !is_good_part(namespace_) || !is_good_part(service_account) || !is_good_part(node)) {
         return result_fail(RESULT_DENIED, "token without jti, namespace, service account or node");
     }
-    *out = (struct token_claims){ string_duplicate(namespace_), string_duplicate(service_account), string_duplicate(node),
-        string_duplicate(identifier), expires_at_s };
+    *out = (struct token_claims){ string_duplicate(namespace_), string_duplicate(service_account),
+        string_duplicate(node), string_duplicate(identifier), expires_at_s };
     return result_ok();
 }
 

@@ -31,8 +31,8 @@ struct result token_key_open(const char *state_directory, bool may_create, struc
 void token_key_free(struct token_key *key);
 
 /* A token, owned by the caller (memory_free). Fails on empty or over-long parts and on a lifetime out of bounds. */
-struct result token_issue(const struct token_key *key, const char *namespace_, const char *service_account, const char *node,
-    int64_t lifetime_s, int64_t now_s, char **token);
+struct result token_issue(const struct token_key *key, const char *namespace_, const char *service_account,
+    const char *node, int64_t lifetime_s, int64_t now_s, char **token);
 
 /* Signature first, then the claims. Never says more in public than that it failed: the message is for our log. */
 struct result token_verify(const struct token_key *key, struct bytes token, int64_t now_s, struct token_claims *claims);

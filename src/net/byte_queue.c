@@ -88,7 +88,8 @@ enum byte_queue_status byte_queue_write(struct byte_queue *queue, int descriptor
     while (queue->length > 0) {
         struct iovec vector[VECTOR_MAXIMUM];
         size_t count = 0;
-        for (struct byte_queue_block *block = queue->first; block != NULL && count < VECTOR_MAXIMUM; block = block->next) {
+        for (struct byte_queue_block *block = queue->first; block != NULL && count < VECTOR_MAXIMUM;
+             block = block->next) {
             vector[count++] = (struct iovec){ block->bytes + block->begin, block->end - block->begin };
         }
         ssize_t taken = write_vector(descriptor, vector, count);
@@ -113,8 +114,8 @@ static void append_rest(struct byte_queue *queue, const struct bytes *slices, in
     }
 }
 
-enum byte_queue_status byte_queue_pass(struct byte_queue *queue, int descriptor, const struct bytes *slices, int count,
-    size_t *written)
+enum byte_queue_status byte_queue_pass(
+    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, size_t *written)
 {
     *written = 0;
     if (queue->length > 0) {

@@ -23,7 +23,10 @@ enum byte_queue_status {
     BYTE_QUEUE_FAILED, /* errno says why */
 };
 
-static inline struct byte_queue byte_queue_of(struct buffer_pool *pool) { return (struct byte_queue){ pool, 0, 0, 0 }; }
+static inline struct byte_queue byte_queue_of(struct buffer_pool *pool)
+{
+    return (struct byte_queue){ pool, 0, 0, 0 };
+}
 
 /* Copies the bytes to the end. */
 void byte_queue_append(struct byte_queue *queue, struct bytes bytes);
@@ -33,8 +36,8 @@ enum byte_queue_status byte_queue_write(struct byte_queue *queue, int descriptor
 
 /* Writes `slices` directly where nothing is queued before them, and queues what the socket refuses. `*written` is what
  * it took, of the queue and of the slices. */
-enum byte_queue_status byte_queue_pass(struct byte_queue *queue, int descriptor, const struct bytes *slices, int count,
-    size_t *written);
+enum byte_queue_status byte_queue_pass(
+    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, size_t *written);
 
 /* Forgets the contents and gives the blocks back. */
 void byte_queue_clear(struct byte_queue *queue);

@@ -148,8 +148,8 @@ static void on_second_ready(struct io_watch *watch, uint32_t events)
     on_ready(relay, &relay->sides[1], events);
 }
 
-void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor, int other_descriptor,
-    const struct tcp_relay_events *events)
+void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+    int other_descriptor, const struct tcp_relay_events *events)
 {
     *relay = (struct tcp_relay){ .events = events, .pool = pool };
     const int descriptors[2] = { descriptor, other_descriptor };

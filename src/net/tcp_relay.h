@@ -36,8 +36,8 @@ struct tcp_relay {
 };
 
 /* Takes both connected, non-blocking descriptors. May call on_end before it returns. */
-void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor, int other_descriptor,
-    const struct tcp_relay_events *events);
+void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+    int other_descriptor, const struct tcp_relay_events *events);
 
 /* Resets both connections and ends the relay. */
 void tcp_relay_cut(struct tcp_relay *relay, enum relay_end end);

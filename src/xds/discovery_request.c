@@ -50,11 +50,16 @@ static void read_node(const Node *node, struct arena *arena, struct discovery_re
 struct result discovery_request_decode(struct bytes message, struct arena *arena, struct discovery_request *request)
 {
     ProtobufCMessage *decoded;
-    RESULT_TRY(protobuf_decode(
-        &envoy__service__discovery__v3__delta_discovery_request__descriptor, message, arena, &decoded));
+    RESULT_TRY(
+        protobuf_decode(&envoy__service__discovery__v3__delta_discovery_request__descriptor, message, arena, &decoded));
     const Request *wire = (const Request *)(const void *)decoded;
-    *request = (struct discovery_request){ .node_id = "", .node_namespace = "", .node_service_account = "", .node_name = "",
-        .istio_version = "", .cluster_id = "", .refusal = "" };
+    *request = (struct discovery_request){ .node_id = "",
+        .node_namespace = "",
+        .node_service_account = "",
+        .node_name = "",
+        .istio_version = "",
+        .cluster_id = "",
+        .refusal = "" };
     if (wire->node != NULL) {
         read_node(wire->node, arena, request);
     }
@@ -66,7 +71,8 @@ struct result discovery_request_decode(struct bytes message, struct arena *arena
     request->nonce = wire->response_nonce;
     request->is_refusal = wire->error_detail != NULL;
     request->refusal = request->is_refusal ? wire->error_detail->message : "";
-    struct discovery_named_version *initial = arena_allocate(arena, wire->n_initial_resource_versions * sizeof *initial);
+    struct discovery_named_version *initial =
+        arena_allocate(arena, wire->n_initial_resource_versions * sizeof *initial);
     for (size_t i = 0; i < wire->n_initial_resource_versions; i++) {
         initial[i] = (struct discovery_named_version){ wire->initial_resource_versions[i]->key,
             wire->initial_resource_versions[i]->value };

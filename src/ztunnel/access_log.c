@@ -50,7 +50,8 @@ static void add_source(struct access_line *line, const struct connection *connec
         add_text(line, "src.workload", workload_title(workload));
         add_text(line, "src.namespace", workload_text(workload, WORKLOAD_NAMESPACE));
     } else if (described != NULL) {
-        add_text(line, "src.workload", described->workload_name[0] != '\0' ? described->workload_name : described->canonical_name);
+        add_text(line, "src.workload",
+            described->workload_name[0] != '\0' ? described->workload_name : described->canonical_name);
         add_text(line, "src.namespace", described->namespace_);
     }
     if (connection->source_identity != NULL) {
@@ -156,5 +157,6 @@ void access_log_late_rejection(const struct connection *connection)
         connection->destination_workload != NULL ? workload_text(connection->destination_workload, WORKLOAD_UID) : "";
     log_print(LOG_INFO, "ztunnel::proxy::connection_manager",
         "connection %s(%s)->%s (%s) closed because it's no longer allowed after a policy update",
-        socket_address_format(&connection->peer, peer), identity, socket_address_format(&connection->dialled, destination), uid);
+        socket_address_format(&connection->peer, peer), identity,
+        socket_address_format(&connection->dialled, destination), uid);
 }

@@ -19,8 +19,10 @@ static const char INDEX_PAGE[] =
     "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem}"
     "table{border-collapse:collapse}td{border-top:1px solid #ccc;padding:.4rem 1rem .4rem 0}</style></head><body>"
     "<h1>ztunnel</h1><table>"
-    "<tr><td><a href=\"config_dump\">config_dump</a></td><td>workloads, services, policies, certificates, connections</td></tr>"
-    "<tr><td>logging</td><td>POST: read or change log levels, e.g. <code>?level=access=debug</code> or <code>?reset</code></td></tr>"
+    "<tr><td><a href=\"config_dump\">config_dump</a></td><td>workloads, services, policies, certificates, "
+    "connections</td></tr>"
+    "<tr><td>logging</td><td>POST: read or change log levels, e.g. <code>?level=access=debug</code> or "
+    "<code>?reset</code></td></tr>"
     "<tr><td>quitquitquit</td><td>POST: shut down gracefully</td></tr>"
     "</table></body></html>\n";
 
@@ -160,7 +162,8 @@ struct admin *admin_new(struct loop *control, const struct admin_settings *setti
 {
     struct admin *admin = NEW(struct admin);
     admin->settings = *settings;
-    const struct http1_server_settings admin_server = { ADMIN_ROUTES, ARRAY_LENGTH(ADMIN_ROUTES), admin, 0, "ztunnel::admin" };
+    const struct http1_server_settings admin_server = { ADMIN_ROUTES, ARRAY_LENGTH(ADMIN_ROUTES), admin, 0,
+        "ztunnel::admin" };
     const struct http1_server_settings metrics_server = { METRICS_ROUTES, ARRAY_LENGTH(METRICS_ROUTES), admin, 0,
         "ztunnel::metrics" };
     admin->admin_server = http1_server_new(control, &admin_server);

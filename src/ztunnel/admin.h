@@ -11,7 +11,7 @@ struct admin;
 struct admin_settings {
     struct config_dump_source source;
     struct metric_registry *metrics;
-    struct metric_shard *shard; /* of the control thread */
+    struct metric_shard *shard;     /* of the control thread */
     void (*on_quit)(void *context); /* POST /quitquitquit */
     void *context;
 };

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define HOUSEKEEPING_MS 1000
+#define METRICS_EXPIRE_EVERY 60 /* times of housekeeping */
 #define CONTROL_CHANNEL 0
 
 struct application {
@@ -44,12 +45,13 @@ struct application {
     struct xds_feed *feed;
     struct inpod_manager *pods;
     bool have_pods_stopped;
-    struct pod_assignment *own; /* shared mode: ztunnel's own identity; NULL: none */
+    struct pod_assignment *own;        /* shared mode: ztunnel's own identity; NULL: none */
     struct pod_assignment **dedicated; /* one per worker */
     size_t dedicated_started;
     size_t dedicated_running;
     struct io_watch signals;
     struct timer housekeeping;
+    unsigned housekeeping_count;
     bool is_gate_open; /* the model is there: traffic may be taken */
     bool is_stopping;
     int stop_signal;
@@ -79,6 +81,9 @@ static void on_housekeeping(struct timer *timer)
 {
     struct application *application = CONTAINER_OF(timer, struct application, housekeeping);
     qsbr_reclaim(application->shared.readers);
+    if (++application->housekeeping_count % METRICS_EXPIRE_EVERY == 0) {
+        metric_registry_expire(application->shared.metrics, clock_monotonic_ns());
+    }
     timer_arm_after_ms(application->loop, timer, HOUSEKEEPING_MS);
 }
 
@@ -112,11 +117,13 @@ static struct result parse_workload_information(const char *text, struct pod_inf
     struct bytes more;
     for (int i = 0; i < 3; i++) {
         if (!bytes_split(&rest, '/', &parts[i]) || parts[i].length == 0) {
-            return result_fail(RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
+            return result_fail(RESULT_INVALID,
+                "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
         }
     }
     if (bytes_split(&rest, '/', &more)) {
-        return result_fail(RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
+        return result_fail(
+            RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
     }
     *information = (struct pod_information){
         .uid = string_duplicate("dedicated"),
@@ -195,8 +202,8 @@ static void start_own(struct application *application)
     }
     struct pod_information information = { string_duplicate("ztunnel"), string_duplicate(configuration->pod_name),
         string_duplicate(configuration->pod_namespace), string_duplicate(configuration->service_account) };
-    application->own = pod_assignment_start(
-        application->loop, &application->workers[0], &information, BROKER_OWN_NAMESPACE_HANDLE, &OWN_EVENTS, application);
+    application->own = pod_assignment_start(application->loop, &application->workers[0], &information,
+        BROKER_OWN_NAMESPACE_HANDLE, &OWN_EVENTS, application);
 }
 
 static void start_shared(struct application *application)
@@ -275,7 +282,8 @@ static void on_signal(struct io_watch *watch, uint32_t events)
             continue;
         }
         application->stop_signal = number;
-        log_print(LOG_INFO, "ztunnel::signal", "received signal %s, starting shutdown", number == SIGTERM ? "SIGTERM" : "SIGINT");
+        log_print(LOG_INFO, "ztunnel::signal", "received signal %s, starting shutdown",
+            number == SIGTERM ? "SIGTERM" : "SIGINT");
         begin_stop(application);
     }
 }
@@ -354,8 +362,8 @@ static struct result start_certificates(struct application *application)
         RESULT_TRY(certificate_bundle_from_files(configuration->certificate_key_file, configuration->certificate_file,
             configuration->certificate_root_file, clock_wall_s(), &bundle));
         certificate_bundle_release(bundle);
-        source = certificate_files_new(application->loop, configuration->certificate_key_file, configuration->certificate_file,
-            configuration->certificate_root_file);
+        source = certificate_files_new(application->loop, configuration->certificate_key_file,
+            configuration->certificate_file, configuration->certificate_root_file);
     } else {
         struct ca_client_settings settings = {
             .secret_ttl_s = configuration->secret_ttl_ns / NANOSECONDS_PER_SECOND,
@@ -411,7 +419,8 @@ static struct result start_model(struct application *application)
 
 static struct result start_workers(struct application *application)
 {
-    application->workers = memory_allocate_zeroed(application->configuration->worker_count, sizeof *application->workers);
+    application->workers =
+        memory_allocate_zeroed(application->configuration->worker_count, sizeof *application->workers);
     for (size_t i = 0; i < application->configuration->worker_count; i++) {
         RESULT_TRY(worker_start(&application->workers[i], (unsigned)i, &application->shared));
         application->worker_count++;
@@ -441,8 +450,9 @@ static struct result start_servers(struct application *application)
     if (configuration->proxy_mode == PROXY_MODE_SHARED) {
         readiness_await(application->readiness, READINESS_WORKLOAD_MANAGER);
     }
-    RESULT_TRY(result_in(
-        readiness_listen(application->readiness, configuration->readiness_port, configuration->ipv6_enabled), "readiness port"));
+    RESULT_TRY(
+        result_in(readiness_listen(application->readiness, configuration->readiness_port, configuration->ipv6_enabled),
+            "readiness port"));
     const struct admin_settings settings = {
         .source = { configuration, application->shared.publication, application->shared.certificates, NULL },
         .metrics = application->shared.metrics,

@@ -321,7 +321,8 @@ static struct result refuse_unavailable(const struct configuration *configuratio
             "invalid env var UNSTABLE_ENABLE_SOCKS5=true (SOCKS5 is not available in this version)");
     }
     if (configuration->xds_on_demand) {
-        return result_fail(RESULT_UNSUPPORTED, "invalid env var XDS_ON_DEMAND=true (on-demand discovery is not available in this version)");
+        return result_fail(RESULT_UNSUPPORTED,
+            "invalid env var XDS_ON_DEMAND=true (on-demand discovery is not available in this version)");
     }
     const char *dns_capture = getenv("ISTIO_META_DNS_CAPTURE");
     if (dns_capture != NULL && text_equal_ignoring_case(dns_capture, "true")) {

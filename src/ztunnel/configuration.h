@@ -20,7 +20,7 @@ enum original_source { ORIGINAL_SOURCE_TRY, ORIGINAL_SOURCE_MUST, ORIGINAL_SOURC
 
 struct configuration {
     /* who and where we are */
-    int proxy_mode; /* enum proxy_mode */
+    int proxy_mode;                   /* enum proxy_mode */
     char *proxy_workload_information; /* "namespace/name/service-account", dedicated mode */
     char *network;
     char *node_name;
@@ -82,7 +82,8 @@ void configuration_free(struct configuration *configuration);
 bool configuration_is_own_port(const struct configuration *configuration, uint16_t port);
 
 /* Worker threads from the texts of management §1.4 and the number of processors. */
-struct result configuration_worker_count(const struct configuration *configuration, uint32_t processors, uint32_t *workers);
+struct result configuration_worker_count(
+    const struct configuration *configuration, uint32_t processors, uint32_t *workers);
 
 struct json_writer;
 /* The `config` object of /config_dump: keys sorted. */

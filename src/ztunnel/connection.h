@@ -63,7 +63,7 @@ struct connection {
     uint8_t protocol;
     uint8_t flag;
     uint8_t close_state;
-    bool is_opened; /* counted as opened */
+    bool is_opened;                    /* counted as opened */
     struct socket_address peer;        /* src.addr */
     struct socket_address destination; /* dst.addr: the next hop, or what was accepted */
     struct socket_address authority;   /* dst.hbone_addr; port 0: none */
@@ -95,7 +95,8 @@ void connection_pass(struct connection *connection, enum connection_stage stage)
 
 /* References taken; NULL clears. */
 void connection_set_source(struct connection *connection, const struct workload *workload);
-void connection_set_destination(struct connection *connection, const struct workload *workload, const struct service *service);
+void connection_set_destination(
+    struct connection *connection, const struct workload *workload, const struct service *service);
 /* Source as described by its own `baggage` (used where no workload is known). */
 struct baggage;
 void connection_describe_source(struct connection *connection, const struct baggage *baggage);

@@ -13,8 +13,8 @@ static const char *const ADDRESS_VARIABLES[] = { "XDS_ADDRESS", "CA_ADDRESS" };
 static const char *const HEADER_PREFIXES[] = { "XDS_HEADER_", "CA_HEADER_" };
 
 /* A scheme may be missing; then it is https (§1.2). */
-static struct result parse_address(const char *variable, const char *address, struct arena *arena,
-    struct control_plane_settings *settings)
+static struct result parse_address(
+    const char *variable, const char *address, struct arena *arena, struct control_plane_settings *settings)
 {
     const char *rest = address;
     if (text_starts_with(address, HTTPS)) {
@@ -57,20 +57,22 @@ static void add_headers(const char *prefix, struct arena *arena, struct grpc_met
     }
 }
 
-static struct result check_root(const struct configuration *configuration, enum control_target target,
-    struct control_plane_settings *settings)
+static struct result check_root(
+    const struct configuration *configuration, enum control_target target, struct control_plane_settings *settings)
 {
     const char *variable = target == CONTROL_TARGET_XDS ? "XDS_ROOT_CA" : "CA_ROOT_CA";
-    const char *root = target == CONTROL_TARGET_XDS ? configuration->xds_root_certificate : configuration->ca_root_certificate;
+    const char *root =
+        target == CONTROL_TARGET_XDS ? configuration->xds_root_certificate : configuration->ca_root_certificate;
     if (settings->is_plaintext) {
         return result_ok();
     }
     if (strcmp(root, "SYSTEM") == 0 || strstr(root, "-----BEGIN") != NULL) {
-        return result_fail(RESULT_UNSUPPORTED, "invalid env var %s (SYSTEM and inline PEM are not available in this version; give a path)",
-            variable);
+        return result_fail(RESULT_UNSUPPORTED,
+            "invalid env var %s (SYSTEM and inline PEM are not available in this version; give a path)", variable);
     }
     if (access(root, R_OK) != 0) {
-        return result_fail(RESULT_INVALID, "invalid env var %s=%s (no readable file of root certificates there)", variable, root);
+        return result_fail(
+            RESULT_INVALID, "invalid env var %s=%s (no readable file of root certificates there)", variable, root);
     }
     settings->root_file = root;
     return result_ok();
@@ -81,10 +83,11 @@ struct result control_target_settings(const struct configuration *configuration,
 {
     bool is_xds = target == CONTROL_TARGET_XDS;
     *settings = (struct control_plane_settings){ 0 };
-    RESULT_TRY(parse_address(ADDRESS_VARIABLES[target], is_xds ? configuration->xds_address : configuration->ca_address, arena,
-        settings));
+    RESULT_TRY(parse_address(
+        ADDRESS_VARIABLES[target], is_xds ? configuration->xds_address : configuration->ca_address, arena, settings));
     RESULT_TRY(check_root(configuration, target, settings));
-    settings->alternative_name = is_xds ? configuration->alternative_xds_hostname : configuration->alternative_ca_hostname;
+    settings->alternative_name =
+        is_xds ? configuration->alternative_xds_hostname : configuration->alternative_ca_hostname;
     settings->allows_tls12 = configuration->tls12_enabled;
     settings->cluster_id = configuration->cluster_id;
     struct grpc_metadata *headers = arena_allocate(arena, (HEADERS_MAXIMUM + 1) * sizeof *headers);
@@ -92,7 +95,8 @@ struct result control_target_settings(const struct configuration *configuration,
     if (token != NULL && access(token, F_OK) == 0) {
         settings->token_file = token;
     } else if (!text_is_empty(token)) {
-        headers[settings->header_count++] = (struct grpc_metadata){ "authorization", arena_format(arena, "Bearer %s", token) };
+        headers[settings->header_count++] =
+            (struct grpc_metadata){ "authorization", arena_format(arena, "Bearer %s", token) };
     }
     add_headers(HEADER_PREFIXES[target], arena, headers, &settings->header_count);
     settings->headers = headers;

@@ -26,8 +26,9 @@ static void keep_source(struct dial *dial, int descriptor)
         uint64_t dropped;
         if (log_limit_allows(&limit, 5, &dropped)) {
             char address[IP_TEXT_SIZE];
-            LOG_EVENT(LOG_WARN, "ztunnel::proxy", "failed to bind local addr", LOG_DISPLAY("addr", ip_format(&dial->source, address)),
-                LOG_STRING("error", strerror(error)), LOG_NUMBER("dropped", dropped));
+            LOG_EVENT(LOG_WARN, "ztunnel::proxy", "failed to bind local addr",
+                LOG_DISPLAY("addr", ip_format(&dial->source, address)), LOG_STRING("error", strerror(error)),
+                LOG_NUMBER("dropped", dropped));
         }
     }
 }

@@ -109,10 +109,17 @@ static void start_session(struct inbound_tunnel *tunnel)
 static void step_handshake(struct inbound_tunnel *tunnel)
 {
     switch (tls_handshake_step(tunnel->handshake)) {
-    case TLS_HANDSHAKE_WANTS_READ: loop_watch_for(&tunnel->watch, EPOLLIN); return;
-    case TLS_HANDSHAKE_WANTS_WRITE: loop_watch_for(&tunnel->watch, EPOLLOUT); return;
-    case TLS_HANDSHAKE_DONE: start_session(tunnel); return;
-    case TLS_HANDSHAKE_FAILED: break;
+    case TLS_HANDSHAKE_WANTS_READ:
+        loop_watch_for(&tunnel->watch, EPOLLIN);
+        return;
+    case TLS_HANDSHAKE_WANTS_WRITE:
+        loop_watch_for(&tunnel->watch, EPOLLOUT);
+        return;
+    case TLS_HANDSHAKE_DONE:
+        start_session(tunnel);
+        return;
+    case TLS_HANDSHAKE_FAILED:
+        break;
     }
     char error[320];
     snprintf(error, sizeof error, "tls handshake error: %s", tls_handshake_failure(tunnel->handshake));
@@ -151,7 +158,8 @@ static void on_certificate(
         return;
     }
     char error[sizeof failure->message + 32];
-    snprintf(error, sizeof error, "%s%s", text_starts_with(failure->message, "signing") ? "" : "signing error: ", failure->message);
+    snprintf(error, sizeof error, "%s%s",
+        text_starts_with(failure->message, "signing") ? "" : "signing error: ", failure->message);
     refuse(tunnel, error);
 }
 

@@ -43,6 +43,7 @@ void inbound_tunnel_close(struct inbound_tunnel *tunnel, const char *reason);
 void inbound_tunnel_release_stream(struct inbound_tunnel *tunnel);
 
 /* One CONNECT (inbound_stream.c). */
-void inbound_stream_accept(struct inbound_tunnel *tunnel, struct hbone_stream *stream, const struct hbone_request *request);
+void inbound_stream_accept(
+    struct inbound_tunnel *tunnel, struct hbone_stream *stream, const struct hbone_request *request);
 
 #endif

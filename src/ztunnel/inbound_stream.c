@@ -106,7 +106,8 @@ static void on_reset(struct hbone_stream *stream, const struct hbone_reset *rese
         stream_relay_on_reset(&inbound->relay, reset);
         return;
     }
-    connection_fail(&inbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made: %s", reset->reason);
+    connection_fail(&inbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made: %s",
+        reset->reason);
     release(inbound, CLOSE_LOST);
 }
 
@@ -149,7 +150,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     connection_pass(&inbound->connection, STAGE_DIALLED);
     respond_ok(inbound);
     inbound->is_relaying = true;
-    if (stream_relay_start(&inbound->relay, worker->loop, worker->buffers, descriptor, inbound->stream, &RELAY_EVENTS)) {
+    if (stream_relay_start(
+            &inbound->relay, worker->loop, worker->buffers, descriptor, inbound->stream, &RELAY_EVENTS)) {
         stream_relay_take_queue(&inbound->relay, &inbound->early, inbound->has_early_end);
     }
 }
@@ -190,7 +192,8 @@ static bool authorize(struct inbound_stream *inbound, const struct mesh_version 
 {
     struct authorization_request request;
     authorization_request_of(&inbound->connection, &request);
-    struct authorization_verdict verdict = policy_log_authorize(inbound->connection.pod->worker, version, local, &request);
+    struct authorization_verdict verdict =
+        policy_log_authorize(inbound->connection.pod->worker, version, local, &request);
     if (verdict.is_allowed) {
         connection_pass(&inbound->connection, STAGE_AUTHORIZED);
         return true;
@@ -208,7 +211,8 @@ static void dial_application(struct inbound_stream *inbound, const struct inboun
     struct pod *pod = inbound->connection.pod;
     bool keeps_source = pod_keeps_source(pod, POD_LISTENER_HBONE);
     inbound->dial.on_result = on_dialled;
-    dial_start(&inbound->dial, pod, DIAL_APPLICATION, &route->upstream, keeps_source ? &inbound->connection.peer.ip : NULL);
+    dial_start(
+        &inbound->dial, pod, DIAL_APPLICATION, &route->upstream, keeps_source ? &inbound->connection.peer.ip : NULL);
 }
 
 static void on_workload(struct workload_wait *wait, const struct workload *local)
@@ -302,7 +306,8 @@ static void note_source(struct inbound_stream *inbound, const struct hbone_heade
     }
     struct baggage baggage = { 0 };
     for (size_t i = 0; i < headers->count; i++) {
-        if (bytes_equal_string(headers->fields[i].name, "baggage") && !baggage_parse(headers->fields[i].value, &baggage)) {
+        if (bytes_equal_string(headers->fields[i].name, "baggage") &&
+            !baggage_parse(headers->fields[i].value, &baggage)) {
             return;
         }
     }
@@ -311,7 +316,8 @@ static void note_source(struct inbound_stream *inbound, const struct hbone_heade
     }
 }
 
-void inbound_stream_accept(struct inbound_tunnel *tunnel, struct hbone_stream *stream, const struct hbone_request *request)
+void inbound_stream_accept(
+    struct inbound_tunnel *tunnel, struct hbone_stream *stream, const struct hbone_request *request)
 {
     struct inbound_stream *inbound = NEW(struct inbound_stream);
     struct connection *connection = &inbound->connection;
@@ -328,8 +334,8 @@ void inbound_stream_accept(struct inbound_tunnel *tunnel, struct hbone_stream *s
     }
     if (!bytes_equal_string(request->method, "CONNECT")) {
         char error[96];
-        snprintf(error, sizeof error, "expected method CONNECT, got %.*s", (int)(request->method.length < 32 ? request->method.length : 32),
-            (const char *)request->method.data);
+        snprintf(error, sizeof error, "expected method CONNECT, got %.*s",
+            (int)(request->method.length < 32 ? request->method.length : 32), (const char *)request->method.data);
         refuse(inbound, 400, RESPONSE_CONNECT, error);
         return;
     }

@@ -31,9 +31,9 @@ struct managed_pod {
     struct broker_call registration;
     struct timer retry;
     bool is_up;
-    bool is_removed;      /* off the map; freed when its assignment has ended */
-    bool is_in_snapshot;  /* named since the connection began */
-    bool awaits_answer;   /* the agent waits for the outcome of this start */
+    bool is_removed;     /* off the map; freed when its assignment has ended */
+    bool is_in_snapshot; /* named since the connection began */
+    bool awaits_answer;  /* the agent waits for the outcome of this start */
 };
 
 struct inpod_manager {
@@ -266,7 +266,8 @@ static void start_pod(struct managed_pod *pod)
 }
 
 /* One namespace is served once: whoever held it under another uid is cut first. */
-static void cut_other_holder(struct inpod_manager *manager, const struct network_namespace *namespace_, struct bytes uid)
+static void cut_other_holder(
+    struct inpod_manager *manager, const struct network_namespace *namespace_, struct bytes uid)
 {
     size_t position = 0;
     struct bytes other_uid;
@@ -274,8 +275,8 @@ static void cut_other_holder(struct inpod_manager *manager, const struct network
     while (hash_map_next(manager->pods, &position, &other_uid, &value)) {
         struct managed_pod *other = value;
         if (!bytes_equal(other_uid, uid) && network_namespace_equal(&other->namespace_, namespace_)) {
-            log_print(LOG_WARN, INPOD_TARGET, "pod %s took over the network namespace of pod %.*s", (const char *)uid.data,
-                (int)other_uid.length, (const char *)other_uid.data);
+            log_print(LOG_WARN, INPOD_TARGET, "pod %s took over the network namespace of pod %.*s",
+                (const char *)uid.data, (int)other_uid.length, (const char *)other_uid.data);
             remove_pod(other, 0);
             return;
         }
@@ -339,7 +340,8 @@ static void handle_delete(struct inpod_manager *manager, struct bytes uid)
         /* Before the snapshot is complete a running proxy is only taken off its list (§6.3). */
         pod->is_in_snapshot = false;
     } else if (pod != NULL) {
-        LOG_EVENT(LOG_INFO, INPOD_TARGET, "pod delete request, shutting down proxy", LOG_STRING("uid", pod->information.uid));
+        LOG_EVENT(
+            LOG_INFO, INPOD_TARGET, "pod delete request, shutting down proxy", LOG_STRING("uid", pod->information.uid));
         remove_pod(pod, 0);
     }
     answer(manager, NULL);
@@ -383,7 +385,9 @@ static void handle(struct inpod_manager *manager, const struct zds_request *requ
         }
         handle_add(manager, request, descriptor);
         return;
-    case ZDS_DELETE: handle_delete(manager, request->uid); return;
+    case ZDS_DELETE:
+        handle_delete(manager, request->uid);
+        return;
     case ZDS_KEEP:
         if (manager->has_snapshot) {
             refuse_protocol(manager, ZDS_KEEP_AFTER_SNAPSHOT);
@@ -398,7 +402,9 @@ static void handle(struct inpod_manager *manager, const struct zds_request *requ
         }
         handle_snapshot_sent(manager);
         return;
-    case ZDS_NO_REQUEST: refuse_protocol(manager, ZDS_FAILED_TO_READ "no payload"); return;
+    case ZDS_NO_REQUEST:
+        refuse_protocol(manager, ZDS_FAILED_TO_READ "no payload");
+        return;
     }
 }
 
@@ -412,8 +418,11 @@ static void on_readable(struct io_watch *watch, uint32_t events)
     struct zds_request request;
     struct result reason;
     switch (zds_receive_request(manager->socket, &datagram, &request, &reason)) {
-    case ZDS_RECEIVED: handle(manager, &request, datagram.descriptor); return;
-    case ZDS_NOTHING_YET: return;
+    case ZDS_RECEIVED:
+        handle(manager, &request, datagram.descriptor);
+        return;
+    case ZDS_NOTHING_YET:
+        return;
     case ZDS_ENDED:
         log_print(LOG_WARN, INPOD_TARGET, "process stream ended with eof");
         hang_up(manager, next_backoff(manager));
@@ -457,7 +466,8 @@ static void connect_agent(struct inpod_manager *manager)
     if (descriptor < 0) {
         uint64_t wait_ms = next_backoff(manager);
         log_print(LOG_WARN, INPOD_TARGET,
-            "failed to connect to the Istio CNI node agent over \"%s\", is the node agent healthy? details: %s retrying in %llums",
+            "failed to connect to the Istio CNI node agent over \"%s\", is the node agent healthy? details: %s "
+            "retrying in %llums",
             manager->settings.socket_path, failure.message, (unsigned long long)wait_ms);
         timer_arm_after_ms(manager->loop, &manager->reconnect, wait_ms);
         return;

@@ -60,7 +60,8 @@ static void on_ready(struct io_watch *watch, uint32_t events)
     }
 }
 
-struct result proxy_listener_open(struct proxy_listener *listener, struct loop *loop, int descriptor, bool is_transparent)
+struct result proxy_listener_open(
+    struct proxy_listener *listener, struct loop *loop, int descriptor, bool is_transparent)
 {
     listener->descriptor = descriptor;
     listener->is_transparent = is_transparent;

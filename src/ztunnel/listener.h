@@ -20,7 +20,8 @@ struct proxy_listener {
 };
 
 /* Takes over the listening descriptor. */
-struct result proxy_listener_open(struct proxy_listener *listener, struct loop *loop, int descriptor, bool is_transparent);
+struct result proxy_listener_open(
+    struct proxy_listener *listener, struct loop *loop, int descriptor, bool is_transparent);
 void proxy_listener_close(struct proxy_listener *listener); /* idempotent */
 
 #endif

@@ -87,10 +87,14 @@ static int take_client_descriptor(struct outbound *outbound)
 static enum close_state close_state_of(enum relay_end end)
 {
     switch (end) {
-    case RELAY_END_CLEAN: return CLOSE_FINISHED;
-    case RELAY_END_RESET: return CLOSE_RESET;
-    case RELAY_END_CUT: return CLOSE_CUT;
-    case RELAY_END_LOST: return CLOSE_LOST;
+    case RELAY_END_CLEAN:
+        return CLOSE_FINISHED;
+    case RELAY_END_RESET:
+        return CLOSE_RESET;
+    case RELAY_END_CUT:
+        return CLOSE_CUT;
+    case RELAY_END_LOST:
+        return CLOSE_LOST;
     }
     return CLOSE_LOST;
 }
@@ -120,7 +124,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     }
     struct worker *worker = outbound->connection.pod->worker;
     connection_pass(&outbound->connection, STAGE_DIALLED);
-    tcp_relay_start(&outbound->relay.tcp, worker->loop, worker->buffers, take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
+    tcp_relay_start(
+        &outbound->relay.tcp, worker->loop, worker->buffers, take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
 }
 
 static void start_plain(struct outbound *outbound, const struct socket_address *to)
@@ -160,8 +165,8 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
         return;
     }
     struct worker *worker = outbound->connection.pod->worker;
-    (void)stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound), stream,
-        &STREAM_RELAY_EVENTS);
+    (void)stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound),
+        stream, &STREAM_RELAY_EVENTS);
 }
 
 static void on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
@@ -247,7 +252,8 @@ static void send_connect(struct outbound *outbound, struct hbone_session *sessio
         { bytes_of_string("traceparent"), writer_bytes(&trace) },
     };
     socket_address_format(&connection->authority, authority);
-    outbound->stream = hbone_session_connect(session, bytes_of_string(authority), fields, ARRAY_LENGTH(fields), &STREAM_EVENTS, outbound);
+    outbound->stream = hbone_session_connect(
+        session, bytes_of_string(authority), fields, ARRAY_LENGTH(fields), &STREAM_EVENTS, outbound);
     if (outbound->stream == NULL) {
         refuse(outbound, "h2 failed: the tunnel had no room for another stream");
     }
@@ -300,7 +306,8 @@ static void start_tunnel(struct outbound *outbound, const struct outbound_route 
     outbound->tunnel_wait.on_tunnel = on_tunnel;
     outbound->tunnel_wait.on_failure = on_tunnel_failure;
     struct result failure;
-    struct hbone_session *session = hbone_pool_checkout(connection->pod->tunnels, &key, &outbound->tunnel_wait, &failure);
+    struct hbone_session *session =
+        hbone_pool_checkout(connection->pod->tunnels, &key, &outbound->tunnel_wait, &failure);
     writer_free(&expected);
     writer_free(&identity);
     if (session != NULL) {

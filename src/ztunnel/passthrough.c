@@ -110,7 +110,8 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
 static bool authorize(struct passthrough *passthrough, const struct mesh_version *version, const struct workload *local)
 {
     struct authorization_request request = request_of(&passthrough->connection);
-    struct authorization_verdict verdict = policy_log_authorize(passthrough->connection.pod->worker, version, local, &request);
+    struct authorization_verdict verdict =
+        policy_log_authorize(passthrough->connection.pod->worker, version, local, &request);
     if (verdict.is_allowed) {
         connection_pass(&passthrough->connection, STAGE_AUTHORIZED);
         return true;

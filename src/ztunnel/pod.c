@@ -81,7 +81,8 @@ static void log_listening(const struct pod *pod, enum pod_listener which, bool i
     (void)pod;
     char address[SOCKET_ADDRESS_TEXT_SIZE];
     struct socket_address bound = { .port = CAPTURES[which].port, .ip.family = IP_V6 };
-    LOG_EVENT(LOG_INFO, "ztunnel::proxy", "listener established", LOG_DISPLAY("address", socket_address_format(&bound, address)),
+    LOG_EVENT(LOG_INFO, "ztunnel::proxy", "listener established",
+        LOG_DISPLAY("address", socket_address_format(&bound, address)),
         LOG_STRING("component", CAPTURES[which].component), LOG_BOOL("transparent", is_transparent));
 }
 
@@ -132,7 +133,8 @@ static void bind_next(struct pod *pod)
         flags |= SOCKET_MARKED;
     }
     const struct listener_options options = {
-        .address = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4, .port = CAPTURES[pod->listeners_ready].port },
+        .address = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4,
+            .port = CAPTURES[pod->listeners_ready].port },
         .flags = flags,
     };
     pod->start_call.on_answer = on_listener;
@@ -150,7 +152,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     pod->on_started = on_started;
     pod->context = context;
     pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
-        worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
+                           worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
     list_initialise(&pod->inbound_tunnels);
     list_initialise(&pod->connections);
     list_initialise(&pod->workload_waits);
@@ -185,7 +187,8 @@ static void on_drain_deadline(struct timer *timer)
 {
     struct pod *pod = CONTAINER_OF(timer, struct pod, drain_deadline);
     if (!is_idle(pod)) {
-        log_print(LOG_WARN, "ztunnel::drain", "drain duration expired with pending connections, forcefully shutting down");
+        log_print(
+            LOG_WARN, "ztunnel::drain", "drain duration expired with pending connections, forcefully shutting down");
     }
     cut_connections(pod, "connection closed due to connection drain");
     pod_check_drained(pod);
@@ -218,8 +221,8 @@ static void on_workload_deadline(struct timer *timer)
 {
     struct workload_wait *wait = CONTAINER_OF(timer, struct workload_wait, deadline);
     const struct pod_information *information = &wait->pod->information;
-    log_print(LOG_WARN, "ztunnel::state", "timed out waiting for workload '%s.%s (%s)' from xds", information->service_account,
-        information->namespace_, information->name);
+    log_print(LOG_WARN, "ztunnel::state", "timed out waiting for workload '%s.%s (%s)' from xds",
+        information->service_account, information->namespace_, information->name);
     list_remove(&wait->link);
     wait->on_workload(wait, NULL);
 }
@@ -282,7 +285,7 @@ struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum 
     if (*stock == NULL) {
         uint8_t flags = FLAGS[purpose];
         if (pod->is_proxy_itself) {
-            flags &= (uint8_t)~(SOCKET_TRANSPARENT | SOCKET_MARKED);
+            flags &= (uint8_t) ~(SOCKET_TRANSPARENT | SOCKET_MARKED);
         }
         *stock = socket_stock_new(pod->worker->broker, pod->namespace_handle, family, flags);
     }

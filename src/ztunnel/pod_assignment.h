@@ -16,8 +16,9 @@ struct pod_assignment_events {
     void (*on_stopped)(void *context);
 };
 
-struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker, struct pod_information *information,
-    uint32_t namespace_handle, const struct pod_assignment_events *events, void *context);
+struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker,
+    struct pod_information *information, uint32_t namespace_handle, const struct pod_assignment_events *events,
+    void *context);
 
 /* No new connections; what exists may go on for `deadline_ms`, 0 cuts it now. May be called again with a shorter deadline. */
 void pod_assignment_stop(struct pod_assignment *assignment, uint64_t deadline_ms);

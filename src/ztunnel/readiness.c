@@ -94,8 +94,10 @@ void readiness_complete(struct readiness *readiness, enum readiness_task task)
         left += readiness->awaited_since_ns[i] != 0;
     }
     if (left > 0) {
-        log_print(LOG_INFO, "ztunnel::readiness", "Task '%s' complete (%.1fms), still awaiting %u tasks", TASK_NAMES[task], took_ms, left);
+        log_print(LOG_INFO, "ztunnel::readiness", "Task '%s' complete (%.1fms), still awaiting %u tasks",
+            TASK_NAMES[task], took_ms, left);
     } else {
-        log_print(LOG_INFO, "ztunnel::readiness", "Task '%s' complete (%.1fms), marking server ready", TASK_NAMES[task], took_ms);
+        log_print(LOG_INFO, "ztunnel::readiness", "Task '%s' complete (%.1fms), marking server ready", TASK_NAMES[task],
+            took_ms);
     }
 }

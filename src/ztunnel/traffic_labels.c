@@ -57,8 +57,8 @@ static const char *place_text(char **end, struct bytes text)
 
 struct described_peer *described_peer_new(const struct baggage *baggage)
 {
-    const struct bytes texts[] = { baggage->cluster_id, baggage->namespace_, baggage->workload_name, baggage->canonical_name,
-        baggage->canonical_revision, baggage->region, baggage->zone };
+    const struct bytes texts[] = { baggage->cluster_id, baggage->namespace_, baggage->workload_name,
+        baggage->canonical_name, baggage->canonical_revision, baggage->region, baggage->zone };
     size_t length = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         length += texts[i].length + 1;

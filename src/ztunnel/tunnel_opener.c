@@ -63,10 +63,17 @@ static void succeed(struct tunnel_attempt *attempt)
 static void step_handshake(struct tunnel_attempt *attempt)
 {
     switch (tls_handshake_step(attempt->handshake)) {
-    case TLS_HANDSHAKE_WANTS_READ: loop_watch_for(&attempt->watch, EPOLLIN); return;
-    case TLS_HANDSHAKE_WANTS_WRITE: loop_watch_for(&attempt->watch, EPOLLOUT); return;
-    case TLS_HANDSHAKE_DONE: succeed(attempt); return;
-    case TLS_HANDSHAKE_FAILED: break;
+    case TLS_HANDSHAKE_WANTS_READ:
+        loop_watch_for(&attempt->watch, EPOLLIN);
+        return;
+    case TLS_HANDSHAKE_WANTS_WRITE:
+        loop_watch_for(&attempt->watch, EPOLLOUT);
+        return;
+    case TLS_HANDSHAKE_DONE:
+        succeed(attempt);
+        return;
+    case TLS_HANDSHAKE_FAILED:
+        break;
     }
     worker_count_role(attempt->pod->worker, METRIC_HANDSHAKE_FAILURES, "client");
     fail(attempt, result_fail(RESULT_DENIED, "io error: %s", tls_handshake_failure(attempt->handshake)));
@@ -90,7 +97,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     if (descriptor < 0) {
         fail(attempt,
             failure->code == RESULT_TIMEOUT
-                ? result_fail(RESULT_TIMEOUT, "connection timed out, maybe a NetworkPolicy is blocking HBONE port %u: deadline has elapsed",
+                ? result_fail(RESULT_TIMEOUT,
+                      "connection timed out, maybe a NetworkPolicy is blocking HBONE port %u: deadline has elapsed",
                       attempt->key->destination.port)
                 : result_fail(failure->code, "io error: %s", failure->message));
         return;

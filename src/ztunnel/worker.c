@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#define HOUSEKEEPING_MS 5000
+
 /* One function to run on the worker; freed after it ran. */
 struct errand {
     struct posted posted;
@@ -53,10 +55,24 @@ static void on_loop_phase(enum loop_phase phase, void *context)
 {
     struct worker *worker = context;
     switch (phase) {
-    case LOOP_TURN_ENDS: qsbr_quiescent(worker->reader); return;
-    case LOOP_WAIT_BEGINS: qsbr_offline(worker->reader); return;
-    case LOOP_WAIT_ENDS: qsbr_online(worker->reader); return;
+    case LOOP_TURN_ENDS:
+        qsbr_quiescent(worker->reader);
+        return;
+    case LOOP_WAIT_BEGINS:
+        qsbr_offline(worker->reader);
+        return;
+    case LOOP_WAIT_ENDS:
+        qsbr_online(worker->reader);
+        return;
     }
+}
+
+/* After a peak the stock of buffers goes back to the system. */
+static void on_housekeeping(struct timer *timer)
+{
+    struct worker *worker = CONTAINER_OF(timer, struct worker, housekeeping);
+    buffer_pool_release_unused(worker->buffers);
+    timer_arm_after_ms(worker->loop, timer, HOUSEKEEPING_MS);
 }
 
 static void *run_worker(void *argument)
@@ -64,7 +80,10 @@ static void *run_worker(void *argument)
     struct worker *worker = argument;
     worker->reader = qsbr_register(worker->shared->readers);
     loop_set_hook(worker->loop, on_loop_phase, worker);
+    worker->housekeeping.on_expire = on_housekeeping;
+    timer_arm_after_ms(worker->loop, &worker->housekeeping, HOUSEKEEPING_MS);
     loop_run(worker->loop);
+    timer_disarm(&worker->housekeeping);
     loop_set_hook(worker->loop, NULL, NULL);
     qsbr_unregister(worker->reader);
     return NULL;

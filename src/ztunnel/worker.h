@@ -38,6 +38,7 @@ struct worker {
     struct certificate_cache *certificates;
     struct qsbr_reader *reader;
     struct list pods;
+    struct timer housekeeping;
     uint64_t checked_policy_generation;
     uint64_t last_connection_id;
     /* sockets accepted and not yet closed, by direction: outbound, inbound */

@@ -117,7 +117,8 @@ static struct result update(void *context, int type, const struct delta_resource
     }
     struct policy *policy;
     RESULT_TRY(authorization_decode(resource->value, resource->name, &policy));
-    log_print(LOG_INFO, "ztunnel::state", "handling RBAC update %.*s", (int)resource->name.length, (const char *)resource->name.data);
+    log_print(LOG_INFO, "ztunnel::state", "handling RBAC update %.*s", (int)resource->name.length,
+        (const char *)resource->name.data);
     mesh_change_upsert_policy(feed->change, policy);
     return result_ok();
 }
@@ -230,8 +231,8 @@ static void encode_node(const struct configuration *configuration, struct writer
     arena_free(&keys);
 }
 
-struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers, const struct xds_feed_settings *settings,
-    const struct control_plane_settings *control_plane)
+struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
+    const struct xds_feed_settings *settings, const struct control_plane_settings *control_plane)
 {
     struct xds_feed *feed = NEW(struct xds_feed);
     feed->settings = *settings;
@@ -245,7 +246,8 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
         .node = writer_bytes(&node),
         .types = TYPES,
         .type_count = TYPE_COUNT,
-        .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response, on_termination },
+        .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response,
+            on_termination },
     };
     feed->client = delta_client_new(control, buffers, &client_settings);
     writer_free(&node);

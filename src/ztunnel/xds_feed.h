@@ -22,8 +22,8 @@ struct xds_feed_settings {
 };
 
 /* Does not connect yet. `control_plane` is borrowed for the feed's life. */
-struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers, const struct xds_feed_settings *settings,
-    const struct control_plane_settings *control_plane);
+struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
+    const struct xds_feed_settings *settings, const struct control_plane_settings *control_plane);
 void xds_feed_start(struct xds_feed *feed);
 void xds_feed_free(struct xds_feed *feed); /* NULL is allowed */
 

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static char *genuine;
     if (key == NULL) {
         char directory[] = "/tmp/ambar-fuzz-token-XXXXXX";
-        struct result opened = mkdtemp(directory) != NULL ? token_key_open(directory, true, &key) : result_fail(RESULT_SYSTEM, "mkdtemp");
+        struct result opened =
+            mkdtemp(directory) != NULL ? token_key_open(directory, true, &key) : result_fail(RESULT_SYSTEM, "mkdtemp");
         struct result issued =
             result_is_ok(&opened) ? token_issue(key, "ns", "sa", "n1", 3600, NOW_S, &genuine) : opened;
         if (!result_is_ok(&issued)) {

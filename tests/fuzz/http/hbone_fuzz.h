@@ -9,8 +9,8 @@
 #include "tls/plain_engine.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -77,10 +77,11 @@ static void fuzz_on_writable(struct hbone_stream *stream)
     (void)stream;
 }
 
-static const struct hbone_stream_events FUZZ_STREAM_EVENTS = { fuzz_on_response, fuzz_on_data, fuzz_on_end, fuzz_on_reset,
-    fuzz_on_writable };
+static const struct hbone_stream_events FUZZ_STREAM_EVENTS = { fuzz_on_response, fuzz_on_data, fuzz_on_end,
+    fuzz_on_reset, fuzz_on_writable };
 
-static void fuzz_on_request(struct hbone_session *session, struct hbone_stream *stream, const struct hbone_request *request)
+static void fuzz_on_request(
+    struct hbone_session *session, struct hbone_stream *stream, const struct hbone_request *request)
 {
     (void)session;
     hbone_stream_attach(stream, &FUZZ_STREAM_EVENTS, NULL);
@@ -99,7 +100,8 @@ static void fuzz_on_ended(struct hbone_session *session, const char *reason, boo
     fuzz->has_ended = true;
 }
 
-static const struct hbone_session_events FUZZ_SESSION_EVENTS = { .on_request = fuzz_on_request, .on_ended = fuzz_on_ended };
+static const struct hbone_session_events FUZZ_SESSION_EVENTS = { .on_request = fuzz_on_request,
+    .on_ended = fuzz_on_ended };
 
 static void drain_peer(const struct hbone_fuzz *fuzz)
 {
@@ -121,7 +123,8 @@ static void hbone_fuzz_run(enum hbone_role role, const uint8_t *data, size_t siz
         fuzz.loop, plain_record_layer_new(fuzz.pool, pair[0]), pair[0], role, &settings, &FUZZ_SESSION_EVENTS, &fuzz);
     struct hbone_stream *stream = NULL;
     if (role == HBONE_CLIENT) {
-        stream = hbone_session_connect(fuzz.session, bytes_of_string("10.0.0.1:80"), NULL, 0, &FUZZ_STREAM_EVENTS, NULL);
+        stream =
+            hbone_session_connect(fuzz.session, bytes_of_string("10.0.0.1:80"), NULL, 0, &FUZZ_STREAM_EVENTS, NULL);
         if (stream != NULL) {
             fuzz_keep(stream);
             (void)hbone_stream_write(stream, "hello", 5);

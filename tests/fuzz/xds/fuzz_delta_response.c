@@ -41,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct seen pieces = { 0 };
     bool is_good = walk(message, message.length > 0 ? message.length : 1, &whole);
     bool is_good_in_pieces = walk(message, 1 + data[0] % 13, &pieces);
-    if (is_good != is_good_in_pieces || (is_good && (whole.resources != pieces.resources || whole.bytes != pieces.bytes))) {
+    if (is_good != is_good_in_pieces ||
+        (is_good && (whole.resources != pieces.resources || whole.bytes != pieces.bytes))) {
         abort();
     }
     return 0;

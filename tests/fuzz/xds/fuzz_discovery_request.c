@@ -8,7 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena = { 0 };
     struct discovery_request request;
     struct result outcome = discovery_request_decode(bytes_of(data, size), &arena, &request);
-    if (result_is_ok(&outcome) && (request.type_url == NULL || request.nonce == NULL || request.node_namespace == NULL)) {
+    if (result_is_ok(&outcome) &&
+        (request.type_url == NULL || request.nonce == NULL || request.node_namespace == NULL)) {
         abort();
     }
     arena_free(&arena);

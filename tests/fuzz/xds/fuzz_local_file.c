@@ -13,7 +13,10 @@ static void expect(bool holds)
 /* libfyaml 0.7 loses a buffer of its own on some malformed documents; the file is read once, at start. */
 const char *__lsan_default_suppressions(void);
 
-const char *__lsan_default_suppressions(void) { return "leak:libfyaml.so"; }
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfyaml.so";
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
