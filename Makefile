@@ -223,7 +223,7 @@ lint: $(GENERATED_H)
 	@/usr/bin/python3 tests/check_includes.py
 	@clang-format --dry-run --Werror $(OUR_C) && echo "format: clean"
 	@clang-tidy --quiet --warnings-as-errors='*' \
-		--checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-assignment-in-if-condition,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized' \
+		--checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-assignment-in-if-condition,-bugprone-sizeof-expression,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized' \
 		$(wildcard src/*/*.c) -- $(CPPFLAGS_ALL) -std=gnu17 -DAMBAR_VERSION='""' -DAMBAR_GIT_REVISION='""' 2>/dev/null
 
 .PHONY: install clean help docs

@@ -25,7 +25,7 @@ struct cidr {
     uint8_t prefix_bits;
 };
 
-#define IP_TEXT_SIZE 46           /* longest IPv6 text and a NUL */
+#define IP_TEXT_SIZE 46             /* longest IPv6 text and a NUL */
 #define SOCKET_ADDRESS_TEXT_SIZE 56 /* "[v6]:65535" and a NUL */
 
 /* 4 or 16 raw bytes; any other length is false. Mapped addresses become IPv4. */

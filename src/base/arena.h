@@ -13,9 +13,9 @@ struct arena {
 };
 
 /* A zeroed struct arena is empty and ready. */
-void *arena_allocate(struct arena *arena, size_t size);                /* zeroed, aligned for any type */
-char *arena_string(struct arena *arena, const char *text);             /* a copy */
-char *arena_string_bytes(struct arena *arena, struct bytes text);      /* a NUL-terminated copy */
+void *arena_allocate(struct arena *arena, size_t size);           /* zeroed, aligned for any type */
+char *arena_string(struct arena *arena, const char *text);        /* a copy */
+char *arena_string_bytes(struct arena *arena, struct bytes text); /* a NUL-terminated copy */
 char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void arena_free(struct arena *arena); /* everything; the arena is ready again */
 

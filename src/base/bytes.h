@@ -17,7 +17,10 @@ static inline struct bytes bytes_of(const void *data, size_t length)
     return (struct bytes){ (const uint8_t *)data, length };
 }
 
-static inline struct bytes bytes_of_string(const char *text) { return bytes_of(text, strlen(text)); }
+static inline struct bytes bytes_of_string(const char *text)
+{
+    return bytes_of(text, strlen(text));
+}
 
 static inline bool bytes_equal(struct bytes left, struct bytes right)
 {

@@ -20,9 +20,15 @@ static inline struct cursor cursor_of(struct bytes bytes)
     return (struct cursor){ bytes.data, end, false };
 }
 
-static inline size_t cursor_left(const struct cursor *cursor) { return (size_t)(cursor->end - cursor->at); }
+static inline size_t cursor_left(const struct cursor *cursor)
+{
+    return (size_t)(cursor->end - cursor->at);
+}
 
-static inline bool cursor_is_at_end(const struct cursor *cursor) { return cursor->at == cursor->end; }
+static inline bool cursor_is_at_end(const struct cursor *cursor)
+{
+    return cursor->at == cursor->end;
+}
 
 /* The next `length` bytes, borrowed from the buffer; an empty run when there are fewer. */
 static inline struct bytes cursor_take(struct cursor *cursor, size_t length)
@@ -36,7 +42,10 @@ static inline struct bytes cursor_take(struct cursor *cursor, size_t length)
     return taken;
 }
 
-static inline void cursor_skip(struct cursor *cursor, size_t length) { (void)cursor_take(cursor, length); }
+static inline void cursor_skip(struct cursor *cursor, size_t length)
+{
+    (void)cursor_take(cursor, length);
+}
 
 static inline uint64_t cursor_big_endian(struct cursor *cursor, size_t width)
 {
@@ -48,11 +57,26 @@ static inline uint64_t cursor_big_endian(struct cursor *cursor, size_t width)
     return value;
 }
 
-static inline uint8_t cursor_u8(struct cursor *cursor) { return (uint8_t)cursor_big_endian(cursor, 1); }
-static inline uint16_t cursor_u16(struct cursor *cursor) { return (uint16_t)cursor_big_endian(cursor, 2); }
-static inline uint32_t cursor_u24(struct cursor *cursor) { return (uint32_t)cursor_big_endian(cursor, 3); }
-static inline uint32_t cursor_u32(struct cursor *cursor) { return (uint32_t)cursor_big_endian(cursor, 4); }
-static inline uint64_t cursor_u64(struct cursor *cursor) { return cursor_big_endian(cursor, 8); }
+static inline uint8_t cursor_u8(struct cursor *cursor)
+{
+    return (uint8_t)cursor_big_endian(cursor, 1);
+}
+static inline uint16_t cursor_u16(struct cursor *cursor)
+{
+    return (uint16_t)cursor_big_endian(cursor, 2);
+}
+static inline uint32_t cursor_u24(struct cursor *cursor)
+{
+    return (uint32_t)cursor_big_endian(cursor, 3);
+}
+static inline uint32_t cursor_u32(struct cursor *cursor)
+{
+    return (uint32_t)cursor_big_endian(cursor, 4);
+}
+static inline uint64_t cursor_u64(struct cursor *cursor)
+{
+    return cursor_big_endian(cursor, 8);
+}
 
 /* Protobuf base-128 varint; more than 10 bytes, or bits beyond the 64th, fail. */
 uint64_t cursor_varint(struct cursor *cursor);

@@ -10,8 +10,8 @@
 
 #include "base/result.h"
 
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum log_level { LOG_OFF = 0, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
@@ -36,8 +36,9 @@ struct log_field {
 
 struct log_settings {
     bool is_json;
-    const char *filter; /* RUST_LOG grammar: comma list of `level` or `target=level`, longest prefix wins; NULL is "info" */
-    int output;         /* file descriptor, usually 1 */
+    const char
+        *filter; /* RUST_LOG grammar: comma list of `level` or `target=level`, longest prefix wins; NULL is "info" */
+    int output;  /* file descriptor, usually 1 */
 };
 
 /* Starts the writer thread. Fails on an invalid filter, naming the part at fault. */
@@ -54,21 +55,20 @@ bool log_is_enabled(enum log_level level, const char *target);
 
 /* Writes one line; `target` is a constant such as "ztunnel::xds::client", printed without the leading "ztunnel::" in plain
  * form. Use the macros below, which evaluate their fields only when the level is enabled. */
-void log_write(enum log_level level, const char *target, const char *message, const struct log_field *fields,
-    size_t field_count);
+void log_write(
+    enum log_level level, const char *target, const char *message, const struct log_field *fields, size_t field_count);
 
-#define LOG_EVENT(level_, target_, message_, ...)                                                            \
-    do {                                                                                                     \
-        if (log_is_enabled((level_), (target_))) {                                                           \
-            const struct log_field log_fields_[] = { __VA_ARGS__ };                                          \
-            log_write((level_), (target_), (message_), log_fields_, sizeof log_fields_ / sizeof(struct log_field)); \
-        }                                                                                                    \
+#define LOG_EVENT(level_, target_, message_, ...)                                                                      \
+    do {                                                                                                               \
+        if (log_is_enabled((level_), (target_))) {                                                                     \
+            const struct log_field log_fields_[] = { __VA_ARGS__ };                                                    \
+            log_write((level_), (target_), (message_), log_fields_, sizeof log_fields_ / sizeof(struct log_field));    \
+        }                                                                                                              \
     } while (0)
 
 /* A line with a formatted message and no fields. Control characters in it are escaped, for parts of it may come from peers;
  * log_write takes its message, a constant or a text of our own, as it is. */
-void log_print(enum log_level level, const char *target, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void log_print(enum log_level level, const char *target, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* A limit for one place that peers can make noisy: at most `burst` lines a second. Zero-initialise (static) per call site.
  * Returns false when the line should be left out; `*dropped` says how many were left out since the last one printed. */

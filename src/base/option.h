@@ -35,12 +35,12 @@ struct option {
     const char *flag;        /* without dashes; NULL: no flag */
     enum option_kind kind;
     size_t offset;
-    const char *default_text; /* parsed like a value; NULL: unset (zero, empty) */
-    const char *unit;         /* "bytes", "duration", "streams"; for people */
-    const char *dump_key;     /* key in a configuration dump; NULL: not shown there */
+    const char *default_text;   /* parsed like a value; NULL: unset (zero, empty) */
+    const char *unit;           /* "bytes", "duration", "streams"; for people */
+    const char *dump_key;       /* key in a configuration dump; NULL: not shown there */
     const char *const *choices; /* OPTION_CHOICE: NULL-terminated */
-    const char *group;        /* heading in help and reference */
-    const char *help;         /* one or two sentences */
+    const char *group;          /* heading in help and reference */
+    const char *help;           /* one or two sentences */
 };
 
 /* Sets every default, then applies the environment. `settings` must be zeroed before the first call. */
@@ -49,13 +49,13 @@ struct result options_from_environment(const struct option *options, size_t coun
 /* Applies `--flag value`, `--flag=value`. `arguments` begins after the program's name. The first argument that is no flag stops
  * parsing, as does `--`, which is skipped; the index of what follows goes to `*rest`. An unknown flag fails and suggests the
  * closest known one. The first use of a repeatable flag replaces what the environment or the default gave. */
-struct result options_from_arguments(const struct option *options, size_t count, void *settings, int argument_count,
-    char **arguments, int *rest);
+struct result options_from_arguments(
+    const struct option *options, size_t count, void *settings, int argument_count, char **arguments, int *rest);
 
 /* Whether the option's variable is present in the environment, empty or not. */
 bool option_is_set_in_environment(const struct option *option);
 
-void options_write_help(const struct option *options, size_t count, struct writer *out);     /* for --help */
+void options_write_help(const struct option *options, size_t count, struct writer *out);      /* for --help */
 void options_write_reference(const struct option *options, size_t count, struct writer *out); /* a Markdown table */
 void options_free(const struct option *options, size_t count, void *settings);
 

@@ -26,10 +26,10 @@ void *persistent_map_get(const struct persistent_map_type *type, const struct pe
 
 /* A new version with the key bound to `value` (whose reference the map takes over from the caller). Consumes the caller's
  * reference to `map`, and works in place where that was the only one: bulk building does not copy. */
-struct persistent_map *persistent_map_put(const struct persistent_map_type *type, struct persistent_map *map, struct bytes key,
-    void *value);
-struct persistent_map *persistent_map_remove(const struct persistent_map_type *type, struct persistent_map *map,
-    struct bytes key);
+struct persistent_map *persistent_map_put(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value);
+struct persistent_map *persistent_map_remove(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key);
 
 /* Depth-first, in hash order. The map must outlive the iteration. */
 #define PERSISTENT_MAP_DEPTH_MAXIMUM 14 /* 64 bits of hash, 5 a level, and one level of equal hashes */

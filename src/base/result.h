@@ -27,33 +27,33 @@ struct result {
     char message[252]; /* UTF-8, NUL-terminated, one sentence without a final period; "" when ok */
 };
 
-static inline bool result_is_ok(const struct result *result) { return result->code == RESULT_OK; }
+static inline bool result_is_ok(const struct result *result)
+{
+    return result->code == RESULT_OK;
+}
 
 /* Success. */
 struct result result_ok(void);
 
 /* Failure with a formatted message; longer messages are cut at the end, on a UTF-8 boundary. */
-struct result result_fail(enum result_code code, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+struct result result_fail(enum result_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* RESULT_SYSTEM with ": <strerror> (os error N)" appended to the formatted message. */
-struct result result_system(int error_number, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+struct result result_system(int error_number, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same failure with "<context>: " put in front of its message. A success stays a success. */
-struct result result_in(struct result inner, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+struct result result_in(struct result inner, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* "invalid", "not found", ... for logs. */
 const char *result_code_name(enum result_code code);
 
 /* Leaves the calling function with the failure, or goes on. */
-#define RESULT_TRY(expression)                          \
-    do {                                                \
-        struct result result_try_ = (expression);       \
-        if (result_try_.code != RESULT_OK) {            \
-            return result_try_;                         \
-        }                                               \
+#define RESULT_TRY(expression)                                                                                         \
+    do {                                                                                                               \
+        struct result result_try_ = (expression);                                                                      \
+        if (result_try_.code != RESULT_OK) {                                                                           \
+            return result_try_;                                                                                        \
+        }                                                                                                              \
     } while (0)
 
 #endif

@@ -25,7 +25,8 @@ bool spiffe_parse(struct bytes uri, struct spiffe_parts *parts);
 
 /* NULL when the URI does not parse. */
 struct spiffe_identity *spiffe_identity_parse(struct bytes uri);
-struct spiffe_identity *spiffe_identity_new(const char *trust_domain, const char *namespace_, const char *service_account);
+struct spiffe_identity *spiffe_identity_new(
+    const char *trust_domain, const char *namespace_, const char *service_account);
 void spiffe_identity_free(struct spiffe_identity *identity);
 
 #endif

@@ -8,7 +8,10 @@ bool text_starts_with(const char *text, const char *prefix);
 bool text_ends_with(const char *text, const char *suffix);
 bool text_equal(const char *left, const char *right);
 bool text_equal_ignoring_case(const char *left, const char *right); /* ASCII case only */
-static inline bool text_is_empty(const char *text) { return text == NULL || text[0] == '\0'; }
+static inline bool text_is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
 
 /* Decimal digits only, the whole text, at most `maximum`. */
 bool text_to_u64(const char *text, uint64_t maximum, uint64_t *value);

@@ -60,7 +60,7 @@ uint8_t *writer_reserve(struct writer *writer, size_t length)
 const char *writer_string(struct writer *writer)
 {
     if (writer_reserve(writer, 1) == NULL) {
-        if (writer->capacity == 0) {
+        if (writer->data == NULL || writer->capacity == 0) {
             return "";
         }
         writer->length = writer->capacity - 1;
@@ -88,7 +88,7 @@ void writer_add(struct writer *writer, const void *data, size_t length)
         /* What fits is kept: a cut line is still worth reading. */
         writer->has_overflowed = true;
         length = writer->capacity - writer->length;
-        if (length == 0) {
+        if (writer->data == NULL || length == 0) {
             return;
         }
         room = writer->data + writer->length;

@@ -26,7 +26,10 @@ void writer_free(struct writer *writer);
 /* Keeps the memory, forgets the contents. */
 void writer_clear(struct writer *writer);
 
-static inline struct bytes writer_bytes(const struct writer *writer) { return bytes_of(writer->data, writer->length); }
+static inline struct bytes writer_bytes(const struct writer *writer)
+{
+    return bytes_of(writer->data, writer->length);
+}
 
 /* The contents as a NUL-terminated string, borrowed until the next write. The NUL is not counted in `length`.
  * A full fixed writer loses its last byte to the NUL. */
