@@ -84,8 +84,9 @@ static void set_behaviour(SSL_CTX *context)
         context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     openssl_must(SSL_CTX_set_num_tickets(context, 0), "do without tickets");
-    /* The chain to send is given; building one for each handshake would cost a verification. */
-    SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
+    /* The chain to send is given; building one for each handshake would cost a verification. Buffers are released by the engine once
+     * a turn, not by libssl for each record. */
+    SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(context, 0);
     SSL_CTX_set_quiet_shutdown(context, 0);
     SSL_CTX_set_max_cert_list(context, PEER_CERTIFICATES_MAXIMUM_BYTES);
