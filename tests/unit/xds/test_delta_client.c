@@ -1,0 +1,323 @@
+#include "base/memory.h"
+#include "base/writer.h"
+#include "cmocka_all.h"
+#include "http/grpc_server.h"
+#include "net/buffer_pool.h"
+#include "net/loop.h"
+#include "xds/delta_client.h"
+#include "xds/protobuf.h"
+
+#define ADDRESS "type.googleapis.com/istio.workload.Address"
+#define AUTHORIZATION "type.googleapis.com/istio.security.Authorization"
+
+/* The client against a scripted server on the same loop; what the consumer is told becomes a line of text. */
+struct fixture {
+    struct loop *loop;
+    struct buffer_pool *pool;
+    struct grpc_server *server;
+    struct grpc_server_call *call;
+    struct delta_client *client;
+    struct writer told;     /* by the client to its consumer */
+    struct writer requests; /* the last one */
+    int request_count;
+    int stream_count;
+    struct delta_waiter waiter;
+    int answers;
+    bool was_found;
+};
+
+static void on_start(struct grpc_server_call *call, void *context)
+{
+    struct fixture *fixture = context;
+    fixture->call = call;
+    fixture->stream_count++;
+}
+
+static void on_request(struct grpc_server_call *call, struct bytes message)
+{
+    struct fixture *fixture = grpc_server_call_context(call);
+    writer_clear(&fixture->requests);
+    writer_add_bytes(&fixture->requests, message);
+    fixture->request_count++;
+}
+
+static void on_closed(struct grpc_server_call *call)
+{
+    struct fixture *fixture = grpc_server_call_context(call);
+    fixture->call = fixture->call == call ? NULL : fixture->call;
+}
+
+static const struct grpc_method methods[] = {
+    { .path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+        .on_start = on_start,
+        .on_message = on_request,
+        .on_closed = on_closed },
+};
+
+static void begin(void *context, int type)
+{
+    writer_print(&((struct fixture *)context)->told, "begin%d ", type);
+}
+
+static struct result update(void *context, int type, const struct delta_resource *resource)
+{
+    (void)type;
+    struct fixture *fixture = context;
+    if (bytes_equal_string(resource->value, "bad")) {
+        return result_fail(RESULT_INVALID, "it is bad");
+    }
+    writer_print(&fixture->told, "+%.*s ", (int)resource->name.length, (const char *)resource->name.data);
+    return result_ok();
+}
+
+static void forget(void *context, int type, struct bytes name)
+{
+    (void)type;
+    writer_print(&((struct fixture *)context)->told, "-%.*s ", (int)name.length, (const char *)name.data);
+}
+
+static void commit(void *context, int type)
+{
+    (void)type;
+    writer_add_string(&((struct fixture *)context)->told, "commit;");
+}
+
+static void give_up(void *context, int type)
+{
+    (void)type;
+    writer_add_string(&((struct fixture *)context)->told, "abort;");
+}
+
+static void on_ready(void *context)
+{
+    writer_add_string(&((struct fixture *)context)->told, "ready;");
+}
+
+static const struct delta_type types[] = { { ADDRESS, true }, { AUTHORIZATION, false } };
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = NEW(struct fixture);
+    fixture->loop = loop_new();
+    fixture->pool = buffer_pool_new();
+    fixture->told = writer_growing();
+    fixture->requests = writer_growing();
+    const struct grpc_server_settings served = { .methods = methods, .method_count = 1, .context = fixture };
+    fixture->server = grpc_server_new(fixture->loop, fixture->pool, &served);
+    struct socket_address address, bound;
+    assert_true(socket_address_parse("127.0.0.1:0", &address));
+    struct result listening = grpc_server_listen(fixture->server, &address, NULL, &bound);
+    assert_true(result_is_ok(&listening));
+    const struct delta_client_settings settings = {
+        .control_plane = { .host = "127.0.0.1", .port = bound.port, .is_plaintext = true },
+        .node = bytes_of("\x0a\x01x", 3),
+        .types = types,
+        .type_count = ARRAY_LENGTH(types),
+        .consumer = { fixture, begin, update, forget, commit, give_up, on_ready, NULL, NULL },
+    };
+    fixture->client = delta_client_new(fixture->loop, fixture->pool, &settings);
+    delta_client_start(fixture->client);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    delta_client_free(fixture->client);
+    grpc_server_free(fixture->server);
+    writer_free(&fixture->told);
+    writer_free(&fixture->requests);
+    buffer_pool_free(fixture->pool);
+    loop_free(fixture->loop);
+    memory_free(fixture);
+    return 0;
+}
+
+static void await_requests(struct fixture *fixture, int count)
+{
+    for (int i = 0; i < 5000 && fixture->request_count < count; i++) {
+        loop_run_once(fixture->loop, 1);
+    }
+    assert_int_equal(fixture->request_count, count);
+}
+
+static void add_resource(struct writer *response, const char *type_url, const char *name, const char *value)
+{
+    struct writer any = writer_growing();
+    struct writer resource = writer_growing();
+    protobuf_add_string(&any, 1, bytes_of_string(type_url));
+    protobuf_add_string(&any, 2, bytes_of_string(value));
+    protobuf_add_string(&resource, 1, bytes_of_string("1f"));
+    protobuf_add_message(&resource, 2, writer_bytes(&any));
+    protobuf_add_string(&resource, 3, bytes_of_string(name));
+    protobuf_add_message(response, 2, writer_bytes(&resource));
+    writer_free(&any);
+    writer_free(&resource);
+}
+
+static void respond(struct fixture *fixture, struct writer *response, const char *type_url)
+{
+    protobuf_add_string(response, 4, bytes_of_string(type_url));
+    protobuf_add_string(response, 5, bytes_of_string("n1"));
+    assert_true(grpc_server_call_send_taking(fixture->call, response));
+    await_requests(fixture, fixture->request_count + 1);
+}
+
+static bool last_request_has(const struct fixture *fixture, const char *text)
+{
+    return memmem(fixture->requests.data, fixture->requests.length, text, strlen(text)) != NULL;
+}
+
+static void one_response_is_one_change_with_removals_last(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    protobuf_add_string(&response, 6, bytes_of_string("gone"));
+    add_resource(&response, AUTHORIZATION, "a", "x");
+    add_resource(&response, AUTHORIZATION, "b", "x");
+    respond(fixture, &response, AUTHORIZATION);
+    assert_string_equal(writer_string(&fixture->told), "begin1 +a +b -gone commit;");
+    assert_int_equal(delta_client_resource_count(fixture->client, 1), 2);
+    assert_false(last_request_has(fixture, "\x3a"));
+}
+
+static void readiness_needs_an_answer_of_each_type(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    respond(fixture, &response, AUTHORIZATION);
+    assert_string_equal(writer_string(&fixture->told), "begin1 commit;");
+    respond(fixture, &response, ADDRESS);
+    assert_string_equal(writer_string(&fixture->told), "begin1 commit;begin0 commit;ready;");
+}
+
+static void what_is_refused_is_named_and_not_remembered(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    add_resource(&response, AUTHORIZATION, "a", "bad");
+    add_resource(&response, AUTHORIZATION, "b", "x");
+    add_resource(&response, AUTHORIZATION, "c", "bad");
+    respond(fixture, &response, AUTHORIZATION);
+    assert_true(last_request_has(fixture, "a: it is bad; c: it is bad"));
+    assert_int_equal(delta_client_resource_count(fixture->client, 1), 1);
+}
+
+static void a_response_of_two_types_is_aborted_and_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    add_resource(&response, ADDRESS, "a", "x");
+    respond(fixture, &response, AUTHORIZATION);
+    assert_string_equal(writer_string(&fixture->told), "begin0 +a abort;");
+    assert_true(last_request_has(fixture, "another type"));
+}
+
+static void an_unknown_type_is_acknowledged(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    add_resource(&response, "type.googleapis.com/other", "a", "x");
+    respond(fixture, &response, "type.googleapis.com/other");
+    assert_string_equal(writer_string(&fixture->told), "");
+    assert_true(last_request_has(fixture, "type.googleapis.com/other"));
+}
+
+static void a_stream_that_ends_inside_a_response_aborts_it_and_comes_again(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    add_resource(&response, AUTHORIZATION, "a", "x");
+    writer_add(&response, "\x12\x7f", 2); /* a resource that is cut short */
+    assert_true(grpc_server_call_send_taking(fixture->call, &response));
+    await_requests(fixture, 4);
+    assert_string_equal(writer_string(&fixture->told), "begin1 +a abort;");
+    assert_int_equal(fixture->stream_count, 2);
+}
+
+static void on_answer(struct delta_waiter *waiter, bool is_found)
+{
+    struct fixture *fixture = CONTAINER_OF(waiter, struct fixture, waiter);
+    fixture->answers++;
+    fixture->was_found = is_found;
+}
+
+static void demand(struct fixture *fixture)
+{
+    bool is_held;
+    fixture->waiter.on_answer = on_answer;
+    struct result asked =
+        delta_client_demand(fixture->client, 0, bytes_of_string("/10.0.0.5"), &fixture->waiter, &is_held);
+    assert_true(result_is_ok(&asked));
+    assert_false(is_held);
+}
+
+static void a_demanded_resource_answers_its_waiter_after_the_commit(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    demand(fixture);
+    await_requests(fixture, 3);
+    assert_true(last_request_has(fixture, "\x1a\x09/10.0.0.5"));
+    struct writer response = writer_growing();
+    add_resource(&response, ADDRESS, "/10.0.0.5", "x");
+    respond(fixture, &response, ADDRESS);
+    assert_int_equal(fixture->answers, 1);
+    assert_true(fixture->was_found);
+    bool is_held;
+    struct delta_waiter again;
+    struct result asked = delta_client_demand(fixture->client, 0, bytes_of_string("/10.0.0.5"), &again, &is_held);
+    assert_true(result_is_ok(&asked) && is_held);
+}
+
+static void a_demanded_resource_that_does_not_exist_is_answered_too(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    demand(fixture);
+    await_requests(fixture, 3);
+    struct writer response = writer_growing();
+    protobuf_add_string(&response, 6, bytes_of_string("/10.0.0.5"));
+    respond(fixture, &response, ADDRESS);
+    assert_int_equal(fixture->answers, 1);
+    assert_false(fixture->was_found);
+    assert_string_equal(writer_string(&fixture->told), "begin0 commit;");
+}
+
+static void a_released_resource_is_unsubscribed_and_removed(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    add_resource(&response, ADDRESS, "a", "x");
+    respond(fixture, &response, ADDRESS);
+    delta_client_release(fixture->client, 0, bytes_of_string("a"));
+    await_requests(fixture, 4);
+    assert_true(last_request_has(fixture, "\x22\x01"
+                                          "a"));
+    assert_string_equal(writer_string(&fixture->told), "begin0 +a commit;begin0 -a commit;");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(one_response_is_one_change_with_removals_last),
+        TEST(readiness_needs_an_answer_of_each_type),
+        TEST(what_is_refused_is_named_and_not_remembered),
+        TEST(a_response_of_two_types_is_aborted_and_refused),
+        TEST(an_unknown_type_is_acknowledged),
+        TEST(a_stream_that_ends_inside_a_response_aborts_it_and_comes_again),
+        TEST(a_demanded_resource_answers_its_waiter_after_the_commit),
+        TEST(a_demanded_resource_that_does_not_exist_is_answered_too),
+        TEST(a_released_resource_is_unsubscribed_and_removed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
