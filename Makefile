@@ -30,6 +30,8 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrivial-auto-var-init=zero
 ifneq ($(filter -fsanitize%,$(SANITIZE)),)
 OPTIMISE  := -O1 -fno-omit-frame-pointer
+# Without full optimisation gcc no longer sees the ranges of what is printed.
+WARNINGS  += -Wno-format-truncation
 else
 OPTIMISE  := -O2
 HARDENING += -D_FORTIFY_SOURCE=2
