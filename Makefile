@@ -43,7 +43,7 @@ endif
 # clang looks into the macros of system headers, some of which (OpenSSL's) cast const away.
 ifneq ($(findstring clang,$(CC)),)
 HARDENING := $(filter-out -ftrivial-auto-var-init=zero,$(HARDENING))
-WARNINGS  := $(filter-out -Wcast-qual,$(WARNINGS))
+WARNINGS  := $(filter-out -Wcast-qual -Wno-format-truncation,$(WARNINGS))
 endif
 
 CPPFLAGS_ALL := -Isrc -I$(BUILD)/generated -D_GNU_SOURCE \
