@@ -22,6 +22,21 @@ const char *connection_stage_name(enum connection_stage stage)
     return STAGE_NAMES[stage];
 }
 
+enum close_state close_state_of_relay(enum relay_end end)
+{
+    switch (end) {
+    case RELAY_END_CLEAN:
+        return CLOSE_FINISHED;
+    case RELAY_END_RESET:
+        return CLOSE_RESET;
+    case RELAY_END_CUT:
+        return CLOSE_CUT;
+    case RELAY_END_LOST:
+        return CLOSE_LOST;
+    }
+    return CLOSE_LOST;
+}
+
 void connection_begin(struct connection *connection, struct pod *pod, enum connection_direction direction,
     const struct socket_address *peer)
 {

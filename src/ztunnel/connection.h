@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/spiffe.h"
 #include "mesh/version.h"
+#include "net/relay_end.h"
 #include "telemetry/metric.h"
 
 struct pod;
@@ -51,6 +52,9 @@ enum close_state {
     CLOSE_CUT,      /* by policy or drain */
     CLOSE_LOST,     /* with its tunnel */
 };
+
+/* How a relay's end is seen from its connection. */
+enum close_state close_state_of_relay(enum relay_end end);
 
 /* What is known of the other side when no workload is: from the `baggage` header. One allocation. */
 struct described_peer;

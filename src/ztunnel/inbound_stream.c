@@ -6,11 +6,10 @@
 #include "base/text.h"
 #include "base/writer.h"
 #include "http/stream_relay.h"
-#include "mesh/authorization.h"
 #include "mesh/baggage.h"
 #include "mesh/inbound_route.h"
+#include "ztunnel/enforcement.h"
 #include "ztunnel/inbound.h"
-#include "ztunnel/policy_log.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
 
@@ -62,17 +61,11 @@ static void on_progress(struct stream_relay *relay, size_t from_application, siz
 static void on_relay_end(struct stream_relay *relay, enum relay_end end, const char *reason)
 {
     struct inbound_stream *inbound = CONTAINER_OF(relay, struct inbound_stream, relay);
-    static const enum close_state STATES[] = {
-        [RELAY_END_CLEAN] = CLOSE_FINISHED,
-        [RELAY_END_RESET] = CLOSE_RESET,
-        [RELAY_END_CUT] = CLOSE_CUT,
-        [RELAY_END_LOST] = CLOSE_LOST,
-    };
     inbound->stream = NULL;
     if (end == RELAY_END_LOST || end == RELAY_END_CUT) {
         connection_fail(&inbound->connection, response_flag_of_error(reason), "%s", reason);
     }
-    release(inbound, STATES[end]);
+    release(inbound, close_state_of_relay(end));
 }
 
 static const struct stream_relay_events RELAY_EVENTS = { on_progress, on_relay_end };
@@ -156,26 +149,6 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     }
 }
 
-static void authorization_request_of(const struct connection *connection, struct authorization_request *request)
-{
-    *request = (struct authorization_request){
-        .identity = connection->source_identity,
-        .source_ip = connection->peer.ip,
-        .destination = connection->dialled,
-    };
-}
-
-static bool is_still_allowed(struct connection *connection, const struct mesh_version *version)
-{
-    const struct workload *local = pod_workload(connection->pod);
-    if (local == NULL) {
-        return true; /* the workload is going, and its connections with it */
-    }
-    struct authorization_request request;
-    authorization_request_of(connection, &request);
-    return mesh_authorize(version, local, &request, NULL, NULL).is_allowed;
-}
-
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)
 {
     struct inbound_stream *inbound = CONTAINER_OF(connection, struct inbound_stream, connection);
@@ -190,19 +163,12 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
 
 static bool authorize(struct inbound_stream *inbound, const struct mesh_version *version, const struct workload *local)
 {
-    struct authorization_request request;
-    authorization_request_of(&inbound->connection, &request);
-    struct authorization_verdict verdict =
-        policy_log_authorize(inbound->connection.pod->worker, version, local, &request);
-    if (verdict.is_allowed) {
-        connection_pass(&inbound->connection, STAGE_AUTHORIZED);
+    uint8_t memory[512];
+    struct writer error = writer_fixed(memory, sizeof memory);
+    if (enforcement_allows(&inbound->connection, version, local, &error)) {
         return true;
     }
-    uint8_t memory[512];
-    struct writer reason = writer_fixed(memory, sizeof memory);
-    writer_add_string(&reason, "connection closed due to policy rejection: ");
-    authorization_reason(&verdict, &reason);
-    refuse(inbound, 401, RESPONSE_DENY, writer_string(&reason));
+    refuse(inbound, 401, RESPONSE_DENY, writer_string(&error));
     return false;
 }
 
@@ -250,7 +216,7 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
     connection_set_destination(connection, local, route.service);
     connection_open(connection);
     if (authorize(inbound, version, local)) {
-        connection->is_still_allowed = is_still_allowed;
+        connection->is_still_allowed = enforcement_still_allows;
         dial_application(inbound, &route);
     }
 }

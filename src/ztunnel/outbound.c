@@ -84,21 +84,6 @@ static int take_client_descriptor(struct outbound *outbound)
     return descriptor;
 }
 
-static enum close_state close_state_of(enum relay_end end)
-{
-    switch (end) {
-    case RELAY_END_CLEAN:
-        return CLOSE_FINISHED;
-    case RELAY_END_RESET:
-        return CLOSE_RESET;
-    case RELAY_END_CUT:
-        return CLOSE_CUT;
-    case RELAY_END_LOST:
-        return CLOSE_LOST;
-    }
-    return CLOSE_LOST;
-}
-
 static void on_tcp_progress(struct tcp_relay *relay, size_t forward_bytes, size_t backward_bytes)
 {
     struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.tcp);
@@ -107,7 +92,7 @@ static void on_tcp_progress(struct tcp_relay *relay, size_t forward_bytes, size_
 
 static void on_tcp_end(struct tcp_relay *relay, enum relay_end end)
 {
-    release(CONTAINER_OF(relay, struct outbound, relay.tcp), close_state_of(end));
+    release(CONTAINER_OF(relay, struct outbound, relay.tcp), close_state_of_relay(end));
 }
 
 static const struct tcp_relay_events TCP_EVENTS = { on_tcp_progress, on_tcp_end };
@@ -148,7 +133,7 @@ static void on_stream_relay_end(struct stream_relay *relay, enum relay_end end, 
     if (end == RELAY_END_LOST || end == RELAY_END_CUT) {
         connection_fail(&outbound->connection, response_flag_of_error(reason), "%s", reason);
     }
-    release(outbound, close_state_of(end));
+    release(outbound, close_state_of_relay(end));
 }
 
 static const struct stream_relay_events STREAM_RELAY_EVENTS = { on_stream_progress, on_stream_relay_end };

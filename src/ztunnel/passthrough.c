@@ -5,8 +5,8 @@
 #include "mesh/inbound_route.h"
 #include "net/socket.h"
 #include "net/tcp_relay.h"
+#include "ztunnel/enforcement.h"
 #include "ztunnel/pod.h"
-#include "ztunnel/policy_log.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
 
@@ -55,8 +55,7 @@ static void on_progress(struct tcp_relay *relay, size_t forward_bytes, size_t ba
 static void on_relay_end(struct tcp_relay *relay, enum relay_end end)
 {
     struct passthrough *passthrough = CONTAINER_OF(relay, struct passthrough, relay);
-    enum close_state state = end == RELAY_END_CLEAN ? CLOSE_FINISHED : end == RELAY_END_RESET ? CLOSE_RESET : CLOSE_CUT;
-    release(passthrough, state);
+    release(passthrough, close_state_of_relay(end));
 }
 
 static const struct tcp_relay_events RELAY_EVENTS = { on_progress, on_relay_end };
@@ -80,22 +79,6 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     tcp_relay_start(&passthrough->relay, worker->loop, worker->buffers, client, descriptor, &RELAY_EVENTS);
 }
 
-static struct authorization_request request_of(const struct connection *connection)
-{
-    return (struct authorization_request){
-        .identity = NULL,
-        .source_ip = connection->peer.ip,
-        .destination = connection->dialled,
-    };
-}
-
-static bool is_still_allowed(struct connection *connection, const struct mesh_version *version)
-{
-    const struct workload *local = pod_workload(connection->pod);
-    struct authorization_request request = request_of(connection);
-    return local == NULL || mesh_authorize(version, local, &request, NULL, NULL).is_allowed;
-}
-
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)
 {
     struct passthrough *passthrough = CONTAINER_OF(connection, struct passthrough, connection);
@@ -109,18 +92,12 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
 
 static bool authorize(struct passthrough *passthrough, const struct mesh_version *version, const struct workload *local)
 {
-    struct authorization_request request = request_of(&passthrough->connection);
-    struct authorization_verdict verdict =
-        policy_log_authorize(passthrough->connection.pod->worker, version, local, &request);
-    if (verdict.is_allowed) {
-        connection_pass(&passthrough->connection, STAGE_AUTHORIZED);
+    uint8_t memory[512];
+    struct writer error = writer_fixed(memory, sizeof memory);
+    if (enforcement_allows(&passthrough->connection, version, local, &error)) {
         return true;
     }
-    uint8_t memory[512];
-    struct writer reason = writer_fixed(memory, sizeof memory);
-    writer_add_string(&reason, "connection closed due to policy rejection: ");
-    authorization_reason(&verdict, &reason);
-    refuse(passthrough, RESPONSE_DENY, writer_string(&reason));
+    refuse(passthrough, RESPONSE_DENY, writer_string(&error));
     return false;
 }
 
@@ -143,7 +120,7 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
     if (!authorize(passthrough, version, local)) {
         return;
     }
-    connection->is_still_allowed = is_still_allowed;
+    connection->is_still_allowed = enforcement_still_allows;
     passthrough->dial.on_result = on_dialled;
     dial_start(&passthrough->dial, connection->pod, DIAL_APPLICATION, &connection->dialled,
         pod_keeps_source(connection->pod, POD_LISTENER_PLAINTEXT) ? &connection->peer.ip : NULL);
