@@ -43,14 +43,10 @@ const struct metric_family AMBARD_METRICS[AMBARD_METRIC_COUNT] = {
 
 void ambard_count(struct metric_shard *shard, enum ambard_metric family, const char *label)
 {
-    struct metric_series *series = metric_series_get(shard, family, &label);
-    metric_add(series, 1);
-    metric_series_put(series);
+    metric_count_labelled(shard, family, &label, 1);
 }
 
 void ambard_set(struct metric_shard *shard, enum ambard_metric family, int64_t value)
 {
-    struct metric_series *series = metric_series_get(shard, family, NULL);
-    metric_set(series, value);
-    metric_series_put(series);
+    metric_set_labelled(shard, family, NULL, value);
 }

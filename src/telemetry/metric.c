@@ -304,3 +304,24 @@ void metric_count(struct metric_shard *shard, size_t family, uint64_t amount)
 {
     metric_add(&only_series(shard, family)->series, amount);
 }
+
+void metric_count_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, uint64_t amount)
+{
+    struct metric_series *series = metric_series_get(shard, family, label_values);
+    metric_add(series, amount);
+    metric_series_put(series);
+}
+
+void metric_set_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, int64_t value)
+{
+    struct metric_series *series = metric_series_get(shard, family, label_values);
+    metric_set(series, value);
+    metric_series_put(series);
+}
+
+void metric_observe_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, double value)
+{
+    struct metric_series *series = metric_series_get(shard, family, label_values);
+    metric_observe(series, value);
+    metric_series_put(series);
+}

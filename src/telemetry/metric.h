@@ -67,6 +67,10 @@ void metric_registry_set_grace_ns(struct metric_registry *registry, uint64_t gra
 
 /* For a counter without labels: count in the shard directly. */
 void metric_count(struct metric_shard *shard, size_t family, uint64_t amount);
+/* Without a handle, where it happens seldom: counts, sets a gauge, observes in a histogram. NULL: a family without labels. */
+void metric_count_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, uint64_t amount);
+void metric_set_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, int64_t value);
+void metric_observe_labelled(struct metric_shard *shard, size_t family, const char *const *label_values, double value);
 
 /* The sum over all shards; for tests and admin pages. */
 uint64_t metric_total(struct metric_registry *registry, size_t family);

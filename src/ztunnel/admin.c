@@ -116,9 +116,7 @@ static uint64_t count_descriptors(void)
 
 static void set_gauge(const struct admin *admin, enum ztunnel_metric family, const char *const *labels, uint64_t value)
 {
-    struct metric_series *series = metric_series_get(admin->settings.shard, family, labels);
-    metric_set(series, (int64_t)value);
-    metric_series_put(series);
+    metric_set_labelled(admin->settings.shard, family, labels, (int64_t)value);
 }
 
 static void refresh_process_metrics(const struct admin *admin)

@@ -69,9 +69,7 @@ static size_t pending_count(const struct inpod_manager *manager)
 
 static void set_gauge(const struct inpod_manager *manager, enum ztunnel_metric family, size_t value)
 {
-    struct metric_series *series = metric_series_get(manager->settings.metrics, family, NULL);
-    metric_set(series, (int64_t)value);
-    metric_series_put(series);
+    metric_set_labelled(manager->settings.metrics, family, NULL, (int64_t)value);
 }
 
 static void report_state(struct inpod_manager *manager)

@@ -18,17 +18,52 @@ enum ztunnel_metric {
     METRIC_ON_DEMAND_DNS,
     METRIC_CONNECTIONS_FAILED,
     METRIC_SOCKETS_OPEN,
+    METRIC_CRL_REJECTIONS, /* label: reporter */
+    METRIC_CRL_UNTRACKED,  /* label: reporter */
+    METRIC_DNS_REQUESTS,   /* the DNS families' labels: enum dns_label */
+    METRIC_DNS_UPSTREAM_REQUESTS,
+    METRIC_DNS_UPSTREAM_FAILURES,
+    METRIC_DNS_UPSTREAM_DURATION,
     METRIC_ACTIVE_PROXIES,
     METRIC_PENDING_PROXIES,
     METRIC_PROXIES_STARTED,
     METRIC_PROXIES_STOPPED,
-    METRIC_TUNNELS_OPENED,
-    METRIC_TUNNELS_CLOSED,
-    METRIC_HANDSHAKES,
-    METRIC_HANDSHAKE_FAILURES,
-    METRIC_EARLY_DENIALS,
+    /* Ours. `role` is "client" or "server", `reporter` "source" or "destination". */
+    METRIC_TUNNELS_OPENED,     /* role */
+    METRIC_TUNNELS_CLOSED,     /* role */
+    METRIC_TUNNELS_OPEN,       /* gauge, role */
+    METRIC_STREAMS_OPEN,       /* gauge, role */
+    METRIC_TUNNEL_WAITERS,     /* gauge: connections waiting for a tunnel */
+    METRIC_TUNNEL_RETRIES,     /* CONNECTs sent again on another tunnel */
+    METRIC_DEAD_PEERS,         /* role: tunnels ended because the peer no longer answered */
+    METRIC_HANDSHAKES,         /* role */
+    METRIC_HANDSHAKE_FAILURES, /* role */
+    METRIC_HANDSHAKES_PENDING, /* gauge, role */
+    METRIC_HANDSHAKE_DURATION, /* histogram, role */
+    METRIC_KEY_UPDATES,        /* role */
+    METRIC_EARLY_DENIALS,      /* reporter */
+    METRIC_LIMIT_REFUSALS,     /* limit: the bound that refused a connection, a stream or a request */
+    METRIC_LIMITS,             /* gauge, limit: what the bound is */
     METRIC_UNKNOWN_POLICIES,
-    METRIC_PINNED_BYTES,
+    METRIC_PINNED_BYTES,             /* gauge */
+    METRIC_BUFFER_STOCK_BYTES,       /* gauge */
+    METRIC_CONNECTIONS_LIVE,         /* gauge, reporter */
+    METRIC_VERSION_TURN,             /* histogram: a worker's time for one new version of the model */
+    METRIC_MODEL_RESOURCES,          /* gauge, kind: workload, service, policy */
+    METRIC_XDS_CONNECTED,            /* gauge 0/1 */
+    METRIC_XDS_REJECTIONS,           /* url: resources refused, each with its reason in the NACK */
+    METRIC_XDS_APPLY_DURATION,       /* histogram, url: decoding and publishing one response */
+    METRIC_CERTIFICATE_REQUESTS,     /* result: success, or what failed */
+    METRIC_CERTIFICATES_HELD,        /* gauge, state */
+    METRIC_CERTIFICATE_EARLIEST_END, /* gauge: Unix time in seconds */
+    METRIC_ROOT_RELOADS,             /* kind: root, crl; result: success, failure */
+    METRIC_DNS_PENDING,              /* gauge: queries waiting for upstream */
+    METRIC_ZDS_MESSAGES,             /* type, result */
+    METRIC_UNENROLLED_PODS,          /* gauge, reason: pods whose capture could not be proven */
+    METRIC_LOG_LINES_DROPPED,        /* reason: queue, rate */
+    METRIC_LOG_LINES_QUEUED,         /* gauge */
+    METRIC_SERIES,                   /* gauge: series held, all families and threads */
+    METRIC_SERIES_OVER_CAP,          /* family: gets answered with the `other` series */
     METRIC_COUNT,
 };
 
@@ -62,6 +97,29 @@ enum traffic_label {
     TRAFFIC_DESTINATION_REGION,
     TRAFFIC_DESTINATION_ZONE,
     TRAFFIC_LABEL_COUNT,
+};
+
+/* The labels of the DNS families, in output order. */
+enum dns_label {
+    DNS_QUERY_TYPE, /* lower-case: "a" */
+    DNS_PROTOCOL,   /* "udp", "tcp" */
+    DNS_SOURCE_CANONICAL_SERVICE,
+    DNS_SOURCE_CANONICAL_REVISION,
+    DNS_LABEL_COUNT,
+};
+
+/* The labels of METRIC_ON_DEMAND_DNS, in output order. */
+enum on_demand_label {
+    ON_DEMAND_SOURCE_WORKLOAD,
+    ON_DEMAND_SOURCE_CANONICAL_SERVICE,
+    ON_DEMAND_SOURCE_CANONICAL_REVISION,
+    ON_DEMAND_SOURCE_WORKLOAD_NAMESPACE,
+    ON_DEMAND_SOURCE_PRINCIPAL,
+    ON_DEMAND_SOURCE_APP,
+    ON_DEMAND_SOURCE_VERSION,
+    ON_DEMAND_SOURCE_CLUSTER,
+    ON_DEMAND_HOSTNAME,
+    ON_DEMAND_LABEL_COUNT,
 };
 
 extern const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT];

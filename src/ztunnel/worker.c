@@ -134,9 +134,7 @@ void worker_count_socket(struct worker *worker, int direction, int change)
 
 void worker_count_role(struct worker *worker, size_t family, const char *role)
 {
-    struct metric_series *series = metric_series_get(worker->metrics, family, &role);
-    metric_add(series, 1);
-    metric_series_put(series);
+    metric_count_labelled(worker->metrics, family, &role, 1);
 }
 
 struct hbone_settings worker_hbone_settings(const struct worker *worker, enum hbone_role role)

@@ -177,9 +177,7 @@ static void on_ready(void *context)
 
 static void count_labelled(struct xds_feed *feed, enum ztunnel_metric family, const char *label, uint64_t amount)
 {
-    struct metric_series *series = metric_series_get(feed->settings.metrics, family, &label);
-    metric_add(series, amount);
-    metric_series_put(series);
+    metric_count_labelled(feed->settings.metrics, family, &label, amount);
 }
 
 static void on_response(void *context, const char *type_url, size_t message_bytes)
