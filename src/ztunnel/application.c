@@ -43,6 +43,8 @@ struct application {
     struct admin *admin;
     struct arena texts; /* of the control plane's settings */
     struct xds_feed *feed;
+    struct pod_launch_site launch_site;
+    struct network_namespace own_namespace;
     struct inpod_manager *pods;
     bool have_pods_stopped;
     struct pod_assignment *own;        /* shared mode: ztunnel's own identity; NULL: none */
@@ -107,7 +109,7 @@ static void on_dedicated_stopped(void *context)
     }
 }
 
-static const struct pod_assignment_events DEDICATED_EVENTS = { on_dedicated_started, on_dedicated_stopped };
+static const struct pod_assignment_events DEDICATED_EVENTS = { on_dedicated_started, on_dedicated_stopped, NULL };
 
 /* "namespace/name/service-account" */
 static struct result parse_workload_information(const char *text, struct pod_information *information)
@@ -190,7 +192,7 @@ static void on_own_stopped(void *context)
     stop_when_empty(application);
 }
 
-static const struct pod_assignment_events OWN_EVENTS = { on_own_started, on_own_stopped };
+static const struct pod_assignment_events OWN_EVENTS = { on_own_started, on_own_stopped, NULL };
 
 /* Our own pod answers HBONE too, so that its ports can be reached under its identity (dataplane §2.4). */
 static void start_own(struct application *application)
@@ -198,6 +200,11 @@ static void start_own(struct application *application)
     const struct configuration *configuration = application->configuration;
     if (text_is_empty(configuration->pod_name) || text_is_empty(configuration->pod_namespace) ||
         text_is_empty(configuration->service_account)) {
+        return;
+    }
+    struct result opened = network_namespace_open_current(&application->own_namespace);
+    if (!result_is_ok(&opened)) {
+        on_own_started(application, &opened);
         return;
     }
     struct pod_information information = { string_duplicate("ztunnel"), string_duplicate(configuration->pod_name),
@@ -209,12 +216,17 @@ static void start_own(struct application *application)
 static void start_shared(struct application *application)
 {
     start_own(application);
-    const struct inpod_manager_settings settings = {
-        .socket_path = application->configuration->inpod_socket_path,
+    application->launch_site = (struct pod_launch_site){
+        .control = application->loop,
+        .broker = application->broker,
         .workers = application->workers,
         .worker_count = application->worker_count,
-        .broker = application->broker,
+    };
+    const struct inpod_manager_settings settings = {
+        .socket_path = application->configuration->inpod_socket_path,
+        .launcher = pod_launcher_of(&application->launch_site),
         .metrics = application->shard,
+        .own_namespace = application->own != NULL ? &application->own_namespace : NULL,
         .on_ready_change = on_pods_ready_change,
         .on_stopped = on_pods_stopped,
         .context = application,
@@ -495,6 +507,7 @@ static void free_all(struct application *application)
     admin_free(application->admin);
     readiness_free(application->readiness);
     inpod_manager_free(application->pods);
+    network_namespace_close(&application->own_namespace);
     if (application->shared.certificates != NULL) {
         certificate_store_free(application->shared.certificates);
     }
@@ -516,6 +529,7 @@ struct result application_run(const struct configuration *configuration)
 {
     struct application *application = NEW(struct application);
     application->configuration = configuration;
+    application->own_namespace.descriptor = -1;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     socket_raise_descriptor_limit();

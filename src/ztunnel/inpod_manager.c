@@ -3,56 +3,50 @@
 #include "base/hash_map.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/random.h"
-#include "base/writer.h"
-#include "net/network_namespace.h"
-#include "xds/zds.h"
+#include "ztunnel/agent_connection.h"
 #include "ztunnel/metrics.h"
-#include "ztunnel/pod_assignment.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define INPOD_TARGET "ztunnel::inpod"
 #define RETRY_POD_MS 5000
-#define CONNECT_BACKOFF_FIRST_MS 20
-#define CONNECT_BACKOFF_MAXIMUM_MS 15000
+
+enum pod_phase {
+    PHASE_WAITING,  /* for its own last try, or for another holder of its namespace, to be gone */
+    PHASE_STARTING, /* launched, listeners not bound yet */
+    PHASE_UP,
+    PHASE_FAILED, /* until the next try */
+};
 
 struct managed_pod {
     struct inpod_manager *manager;
+    struct list departing; /* manager->departing, once off the map */
     struct pod_information information;
     struct network_namespace namespace_;
-    struct pod_assignment *assignment; /* NULL: not started, or failed and waiting for the next try */
-    struct broker_call registration;
+    enum pod_phase phase;
+    struct pod_launch *launch; /* NULL: none; of a failed or removed pod: one that is ending */
     struct timer retry;
-    bool is_up;
-    bool is_removed;     /* off the map; freed when its assignment has ended */
+    char *failure;
+    bool is_removed;
     bool is_in_snapshot; /* named since the connection began */
     bool awaits_answer;  /* the agent waits for the outcome of this start */
+    struct enrolment_report enrolment;
 };
 
 struct inpod_manager {
     struct loop *loop;
     struct inpod_manager_settings settings;
-    struct hash_map *pods; /* uid -> struct managed_pod */
-    size_t leaving;        /* removed pods whose assignments still end */
-    unsigned next_worker;
-    int socket; /* -1: not connected */
-    struct io_watch watch;
-    struct timer reconnect;
-    uint64_t backoff_ms;
+    struct agent_connection *agent; /* NULL once stopping */
+    struct hash_map *pods;          /* uid -> struct managed_pod */
+    struct list departing;          /* removed, still ending */
+    size_t departing_count;
     bool has_snapshot; /* SnapshotSent came on this connection */
-    bool is_busy;      /* a request is being worked on: nothing more is read */
     bool is_stopping;
     bool was_ready;
 };
 
-static void connect_agent(struct inpod_manager *manager);
 static void start_pod(struct managed_pod *pod);
 
 static size_t pending_count(const struct inpod_manager *manager)
@@ -62,7 +56,7 @@ static size_t pending_count(const struct inpod_manager *manager)
     struct bytes uid;
     void *value;
     while (hash_map_next(manager->pods, &position, &uid, &value)) {
-        pending += ((struct managed_pod *)value)->is_up ? 0 : 1;
+        pending += ((struct managed_pod *)value)->phase == PHASE_UP ? 0 : 1;
     }
     return pending;
 }
@@ -82,7 +76,7 @@ static void report_state(struct inpod_manager *manager)
         manager->was_ready = is_ready;
         manager->settings.on_ready_change(manager->settings.context, is_ready);
     }
-    if (manager->is_stopping && hash_map_count(manager->pods) == 0 && manager->leaving == 0) {
+    if (manager->is_stopping && hash_map_count(manager->pods) == 0 && manager->departing_count == 0) {
         manager->settings.on_stopped(manager->settings.context);
     }
 }
@@ -90,78 +84,29 @@ static void report_state(struct inpod_manager *manager)
 static void free_pod(struct managed_pod *pod)
 {
     timer_disarm(&pod->retry);
-    broker_call_cancel(&pod->registration);
     network_namespace_close(&pod->namespace_);
     pod_information_free(&pod->information);
+    memory_free(pod->failure);
     memory_free(pod);
 }
 
-/* Off the map at once; what still runs on a worker ends in its own time. */
+/* Off the map at once; what still runs ends in its own time, and nobody else gets the namespace before. */
 static void remove_pod(struct managed_pod *pod, uint64_t deadline_ms)
 {
     struct inpod_manager *manager = pod->manager;
     hash_map_remove(manager->pods, bytes_of_string(pod->information.uid));
     timer_disarm(&pod->retry);
     pod->is_removed = true;
-    if (pod->is_up) {
+    if (pod->phase == PHASE_UP) {
         metric_count(manager->settings.metrics, METRIC_PROXIES_STOPPED, 1);
     }
-    bool is_registering = broker_call_is_pending(&pod->registration);
-    if (pod->assignment == NULL && !is_registering) {
+    if (pod->launch == NULL) {
         free_pod(pod);
         return;
     }
-    manager->leaving++;
-    if (is_registering) {
-        return; /* on_registered gives the namespace back */
-    }
-    pod_assignment_stop(pod->assignment, deadline_ms);
-}
-
-static void hang_up(struct inpod_manager *manager, uint64_t reconnect_after_ms)
-{
-    if (manager->socket >= 0) {
-        loop_unwatch(&manager->watch);
-        close(manager->socket);
-        manager->socket = -1;
-    }
-    manager->has_snapshot = false;
-    manager->is_busy = false;
-    size_t position = 0;
-    struct bytes uid;
-    void *value;
-    while (hash_map_next(manager->pods, &position, &uid, &value)) {
-        struct managed_pod *pod = value;
-        pod->is_in_snapshot = false;
-        pod->awaits_answer = false;
-    }
-    if (!manager->is_stopping) {
-        timer_arm_after_ms(manager->loop, &manager->reconnect, reconnect_after_ms);
-    }
-    report_state(manager);
-}
-
-static uint64_t next_backoff(struct inpod_manager *manager)
-{
-    uint64_t wait = manager->backoff_ms;
-    manager->backoff_ms = wait * 2 > CONNECT_BACKOFF_MAXIMUM_MS ? CONNECT_BACKOFF_MAXIMUM_MS : wait * 2;
-    return random_jitter(wait, 20);
-}
-
-static void answer(struct inpod_manager *manager, const char *error)
-{
-    manager->is_busy = false;
-    uint8_t memory[ZDS_MESSAGE_BYTES_MAXIMUM];
-    struct writer response = writer_fixed(memory, sizeof memory);
-    zds_response_encode(error, &response);
-    int failure = zds_send(manager->socket, writer_bytes(&response), -1);
-    if (failure != 0) {
-        log_print(LOG_WARN, INPOD_TARGET, "failed to answer the node agent: %s", strerror(failure));
-        hang_up(manager, next_backoff(manager));
-        return;
-    }
-    loop_watch_for(&manager->watch, EPOLLIN);
-    report_state(manager);
+    list_append(&manager->departing, &pod->departing);
+    manager->departing_count++;
+    manager->settings.launcher.stop(pod->launch, deadline_ms);
 }
 
 static void answer_start(struct managed_pod *pod, const struct result *outcome)
@@ -171,12 +116,12 @@ static void answer_start(struct managed_pod *pod, const struct result *outcome)
     }
     pod->awaits_answer = false;
     if (result_is_ok(outcome)) {
-        answer(pod->manager, NULL);
+        agent_connection_answer(pod->manager->agent, NULL);
         return;
     }
     char error[sizeof outcome->message + sizeof ZDS_FAILED_TO_START];
     snprintf(error, sizeof error, ZDS_FAILED_TO_START "%s", outcome->message);
-    answer(pod->manager, error);
+    agent_connection_answer(pod->manager->agent, error);
 }
 
 static void on_retry(struct timer *timer)
@@ -186,81 +131,99 @@ static void on_retry(struct timer *timer)
     start_pod(pod);
 }
 
-static void fail_start(struct managed_pod *pod, const struct result *outcome)
-{
-    log_print(LOG_ERROR, INPOD_TARGET, "failed to start proxy of pod %s/%s (%s): %s", pod->information.namespace_,
-        pod->information.name, pod->information.uid, outcome->message);
-    pod->retry.on_expire = on_retry;
-    timer_arm_after_ms(pod->manager->loop, &pod->retry, RETRY_POD_MS);
-    answer_start(pod, outcome);
-    report_state(pod->manager);
-}
-
-static void on_started(void *context, const struct result *outcome)
+static void on_launch_started(void *context, const struct result *outcome)
 {
     struct managed_pod *pod = context;
-    if (!result_is_ok(outcome)) {
-        fail_start(pod, outcome);
-        return;
+    memory_free(pod->failure);
+    pod->failure = NULL;
+    if (result_is_ok(outcome)) {
+        pod->phase = PHASE_UP;
+        metric_count(pod->manager->settings.metrics, METRIC_PROXIES_STARTED, 1);
+    } else {
+        log_print(LOG_ERROR, INPOD_TARGET, "failed to start proxy of pod %s/%s (%s): %s", pod->information.namespace_,
+            pod->information.name, pod->information.uid, outcome->message);
+        pod->phase = PHASE_FAILED;
+        pod->failure = string_duplicate(outcome->message);
+        timer_arm_after_ms(pod->manager->loop, &pod->retry, RETRY_POD_MS);
     }
-    pod->is_up = true;
-    metric_count(pod->manager->settings.metrics, METRIC_PROXIES_STARTED, 1);
     answer_start(pod, outcome);
     report_state(pod->manager);
 }
 
-static void on_stopped(void *context)
+static void start_waiting_pods(struct inpod_manager *manager)
+{
+    size_t position = 0;
+    struct bytes uid;
+    void *value;
+    while (hash_map_next(manager->pods, &position, &uid, &value)) {
+        struct managed_pod *pod = value;
+        if (pod->phase == PHASE_WAITING) {
+            start_pod(pod);
+        }
+    }
+}
+
+static void on_launch_stopped(void *context)
 {
     struct managed_pod *pod = context;
     struct inpod_manager *manager = pod->manager;
-    pod->assignment = NULL;
+    pod->launch = NULL;
     if (pod->is_removed) {
-        manager->leaving--;
+        list_remove(&pod->departing);
+        manager->departing_count--;
         free_pod(pod);
     }
+    start_waiting_pods(manager);
     report_state(manager);
 }
 
-static const struct pod_assignment_events ASSIGNMENT_EVENTS = { on_started, on_stopped };
-
-static char *copy(const char *text)
+static void on_enrolment(void *context, const struct enrolment_report *report)
 {
-    return string_duplicate(text);
+    struct managed_pod *pod = context;
+    pod->enrolment = *report;
 }
 
-static void on_registered(struct broker_call *call, struct broker_answer *broker_answer)
+static const struct pod_assignment_events LAUNCH_EVENTS = { on_launch_started, on_launch_stopped, on_enrolment };
+
+static bool somebody_is_leaving(const struct inpod_manager *manager, const struct network_namespace *namespace_)
 {
-    struct managed_pod *pod = CONTAINER_OF(call, struct managed_pod, registration);
-    struct inpod_manager *manager = pod->manager;
-    if (pod->is_removed) {
-        if (result_is_ok(&broker_answer->result)) {
-            broker_forget_namespace(manager->settings.broker, broker_answer->namespace_handle);
+    LIST_FOR_EACH(link, &manager->departing) {
+        const struct managed_pod *pod = LIST_ENTRY(link, struct managed_pod, departing);
+        if (network_namespace_equal(&pod->namespace_, namespace_)) {
+            return true;
         }
-        manager->leaving--;
-        free_pod(pod);
-        report_state(manager);
-        return;
     }
-    if (!result_is_ok(&broker_answer->result)) {
-        fail_start(pod, &broker_answer->result);
-        return;
-    }
-    struct pod_information information = { copy(pod->information.uid), copy(pod->information.name),
-        copy(pod->information.namespace_), copy(pod->information.service_account) };
-    struct worker *home = &manager->settings.workers[manager->next_worker++ % manager->settings.worker_count];
-    pod->assignment = pod_assignment_start(
-        manager->loop, home, &information, broker_answer->namespace_handle, &ASSIGNMENT_EVENTS, pod);
+    return false;
 }
 
 static void start_pod(struct managed_pod *pod)
 {
-    if (pod->assignment != NULL) {
-        /* The last try is still being cleared away. */
-        timer_arm_after_ms(pod->manager->loop, &pod->retry, RETRY_POD_MS);
+    struct inpod_manager *manager = pod->manager;
+    timer_disarm(&pod->retry);
+    if (pod->launch != NULL || somebody_is_leaving(manager, &pod->namespace_)) {
+        pod->phase = PHASE_WAITING;
         return;
     }
-    pod->registration.on_answer = on_registered;
-    broker_register_namespace(pod->manager->settings.broker, &pod->registration, pod->namespace_.descriptor);
+    const struct pod_launcher *launcher = &manager->settings.launcher;
+    pod->phase = PHASE_STARTING;
+    pod->launch = launcher->start(launcher->context, &pod->namespace_, &pod->information, &LAUNCH_EVENTS, pod);
+}
+
+static void refuse_add(struct inpod_manager *manager, const struct result *reason)
+{
+    char error[sizeof reason->message + sizeof ZDS_FAILED_TO_START];
+    snprintf(error, sizeof error, ZDS_FAILED_TO_START "%s", reason->message);
+    log_print(LOG_WARN, INPOD_TARGET, "%s", error);
+    agent_connection_answer(manager->agent, error);
+}
+
+/* The agent names a pod again that is not up: its outcome is the answer, and a failed one is tried at once. */
+static void start_again(struct managed_pod *pod)
+{
+    pod->awaits_answer = true;
+    if (pod->phase == PHASE_FAILED) {
+        start_pod(pod);
+    }
 }
 
 /* One namespace is served once: whoever held it under another uid is cut first. */
@@ -273,8 +236,8 @@ static void cut_other_holder(
     while (hash_map_next(manager->pods, &position, &other_uid, &value)) {
         struct managed_pod *other = value;
         if (!bytes_equal(other_uid, uid) && network_namespace_equal(&other->namespace_, namespace_)) {
-            log_print(LOG_WARN, INPOD_TARGET, "pod %s took over the network namespace of pod %.*s",
-                (const char *)uid.data, (int)other_uid.length, (const char *)other_uid.data);
+            log_print(LOG_WARN, INPOD_TARGET, "pod %.*s took over the network namespace of pod %s", (int)uid.length,
+                (const char *)uid.data, other->information.uid);
             remove_pod(other, 0);
             return;
         }
@@ -286,40 +249,69 @@ static char *copy_bytes(struct bytes text)
     return string_duplicate_n((const char *)text.data, text.length);
 }
 
+static struct result check_new_pod(const struct inpod_manager *manager, const struct network_namespace *namespace_)
+{
+    if (manager->settings.own_namespace != NULL &&
+        network_namespace_equal(manager->settings.own_namespace, namespace_)) {
+        return result_fail(RESULT_INVALID, "the network namespace is ztunnel's own");
+    }
+    if (hash_map_count(manager->pods) + manager->departing_count >= INPOD_PODS_MAXIMUM) {
+        return result_fail(RESULT_LIMIT, "%d pods are served already", INPOD_PODS_MAXIMUM);
+    }
+    return result_ok();
+}
+
+static void add_pod(
+    struct inpod_manager *manager, const struct zds_request *request, const struct network_namespace *namespace_)
+{
+    struct managed_pod *pod = NEW(struct managed_pod);
+    pod->manager = manager;
+    pod->namespace_ = *namespace_;
+    pod->information = (struct pod_information){ copy_bytes(request->uid), copy_bytes(request->name),
+        copy_bytes(request->namespace_), copy_bytes(request->service_account) };
+    pod->retry.on_expire = on_retry;
+    list_initialise(&pod->departing);
+    pod->is_in_snapshot = true;
+    pod->awaits_answer = true;
+    hash_map_put(manager->pods, request->uid, pod);
+    LOG_EVENT(LOG_INFO, INPOD_TARGET, "pod received, starting proxy", LOG_STRING("uid", pod->information.uid),
+        LOG_STRING("name", pod->information.name), LOG_STRING("namespace", pod->information.namespace_),
+        LOG_STRING("serviceAccount", pod->information.service_account));
+    start_pod(pod);
+    report_state(manager);
+}
+
 static void handle_add(struct inpod_manager *manager, const struct zds_request *request, int descriptor)
 {
     struct network_namespace namespace_;
     struct result opened = network_namespace_from_descriptor(descriptor, &namespace_);
     if (!result_is_ok(&opened)) {
-        char error[sizeof opened.message + sizeof ZDS_FAILED_TO_START];
-        snprintf(error, sizeof error, ZDS_FAILED_TO_START "%s", opened.message);
-        answer(manager, error);
+        refuse_add(manager, &opened);
         return;
     }
     struct managed_pod *known = hash_map_get(manager->pods, request->uid);
     if (known != NULL && network_namespace_equal(&known->namespace_, &namespace_)) {
         network_namespace_close(&namespace_);
         known->is_in_snapshot = true;
-        answer(manager, NULL);
+        if (known->phase == PHASE_UP) {
+            agent_connection_answer(manager->agent, NULL);
+        } else {
+            start_again(known);
+        }
         return;
     }
     if (known != NULL) {
         remove_pod(known, 0);
     }
-    struct managed_pod *pod = NEW(struct managed_pod);
-    pod->manager = manager;
-    pod->namespace_ = namespace_;
-    pod->information = (struct pod_information){ copy_bytes(request->uid), copy_bytes(request->name),
-        copy_bytes(request->namespace_), copy_bytes(request->service_account) };
-    cut_other_holder(manager, &namespace_, bytes_of_string(pod->information.uid));
-    pod->is_in_snapshot = true;
-    pod->awaits_answer = true;
-    hash_map_put(manager->pods, bytes_of_string(pod->information.uid), pod);
-    LOG_EVENT(LOG_INFO, INPOD_TARGET, "pod received, starting proxy", LOG_STRING("uid", pod->information.uid),
-        LOG_STRING("name", pod->information.name), LOG_STRING("namespace", pod->information.namespace_),
-        LOG_STRING("serviceAccount", pod->information.service_account));
-    report_state(manager);
-    start_pod(pod);
+    cut_other_holder(manager, &namespace_, request->uid);
+    struct result acceptable = check_new_pod(manager, &namespace_);
+    if (!result_is_ok(&acceptable)) {
+        network_namespace_close(&namespace_);
+        refuse_add(manager, &acceptable);
+        report_state(manager);
+        return;
+    }
+    add_pod(manager, request, &namespace_);
 }
 
 static void handle_keep(struct inpod_manager *manager, struct bytes uid)
@@ -328,13 +320,13 @@ static void handle_keep(struct inpod_manager *manager, struct bytes uid)
     if (pod != NULL) {
         pod->is_in_snapshot = true;
     }
-    answer(manager, NULL);
+    agent_connection_answer(manager->agent, NULL);
 }
 
 static void handle_delete(struct inpod_manager *manager, struct bytes uid)
 {
     struct managed_pod *pod = hash_map_get(manager->pods, uid);
-    if (pod != NULL && !manager->has_snapshot && pod->is_up) {
+    if (pod != NULL && !manager->has_snapshot && pod->phase == PHASE_UP) {
         /* Before the snapshot is complete a running proxy is only taken off its list (§6.3). */
         pod->is_in_snapshot = false;
     } else if (pod != NULL) {
@@ -342,12 +334,12 @@ static void handle_delete(struct inpod_manager *manager, struct bytes uid)
             LOG_INFO, INPOD_TARGET, "pod delete request, shutting down proxy", LOG_STRING("uid", pod->information.uid));
         remove_pod(pod, 0);
     }
-    answer(manager, NULL);
+    agent_connection_answer(manager->agent, NULL);
+    report_state(manager);
 }
 
-static void handle_snapshot_sent(struct inpod_manager *manager)
+static void remove_unnamed_pods(struct inpod_manager *manager)
 {
-    LOG_EVENT(LOG_INFO, INPOD_TARGET, "received snapshot sent", LOG_NUMBER("pods", hash_map_count(manager->pods)));
     size_t position = 0;
     struct bytes uid;
     void *value;
@@ -357,137 +349,70 @@ static void handle_snapshot_sent(struct inpod_manager *manager)
             remove_pod(pod, 0);
         }
     }
+}
+
+static void handle_snapshot_sent(struct inpod_manager *manager)
+{
+    remove_unnamed_pods(manager);
+    LOG_EVENT(LOG_INFO, INPOD_TARGET, "received snapshot sent", LOG_NUMBER("pods", hash_map_count(manager->pods)));
     manager->has_snapshot = true;
-    manager->backoff_ms = CONNECT_BACKOFF_FIRST_MS;
-    answer(manager, NULL);
+    agent_connection_settle(manager->agent);
+    agent_connection_answer(manager->agent, NULL);
+    report_state(manager);
 }
 
-/* The agent broke the protocol: it is told, and the connection ends; the process and its pods go on. */
-static void refuse_protocol(struct inpod_manager *manager, const char *error)
+static void on_request(void *context, const struct zds_request *request, int descriptor)
 {
-    log_print(LOG_ERROR, INPOD_TARGET, "protocol mismatch error while processing stream: %s", error);
-    answer(manager, error);
-    hang_up(manager, next_backoff(manager));
-}
-
-static void handle(struct inpod_manager *manager, const struct zds_request *request, int descriptor)
-{
-    manager->is_busy = true;
-    loop_watch_for(&manager->watch, 0);
+    struct inpod_manager *manager = context;
     switch (request->kind) {
     case ZDS_ADD:
-        if (!request->has_workload_info) {
+        if (request->has_workload_info) {
+            handle_add(manager, request, descriptor);
+        } else {
             close(descriptor);
-            refuse_protocol(manager, ZDS_NO_WORKLOAD_INFO);
-            return;
+            agent_connection_refuse(manager->agent, ZDS_NO_WORKLOAD_INFO);
         }
-        handle_add(manager, request, descriptor);
         return;
     case ZDS_DELETE:
         handle_delete(manager, request->uid);
         return;
     case ZDS_KEEP:
         if (manager->has_snapshot) {
-            refuse_protocol(manager, ZDS_KEEP_AFTER_SNAPSHOT);
-            return;
+            agent_connection_refuse(manager->agent, ZDS_KEEP_AFTER_SNAPSHOT);
+        } else {
+            handle_keep(manager, request->uid);
         }
-        handle_keep(manager, request->uid);
         return;
     case ZDS_SNAPSHOT_SENT:
         if (manager->has_snapshot) {
-            refuse_protocol(manager, ZDS_SECOND_SNAPSHOT);
-            return;
+            agent_connection_refuse(manager->agent, ZDS_SECOND_SNAPSHOT);
+        } else {
+            handle_snapshot_sent(manager);
         }
-        handle_snapshot_sent(manager);
         return;
     case ZDS_NO_REQUEST:
-        refuse_protocol(manager, ZDS_FAILED_TO_READ "no payload");
+        agent_connection_refuse(manager->agent, ZDS_FAILED_TO_READ "no payload");
         return;
     }
 }
 
-static void on_readable(struct io_watch *watch, uint32_t events)
+/* What runs goes on; the next connection says anew which pods there are. */
+static void on_lost(void *context)
 {
-    struct inpod_manager *manager = CONTAINER_OF(watch, struct inpod_manager, watch);
-    if (manager->is_busy && (events & (EPOLLHUP | EPOLLERR)) == 0) {
-        return;
+    struct inpod_manager *manager = context;
+    manager->has_snapshot = false;
+    size_t position = 0;
+    struct bytes uid;
+    void *value;
+    while (hash_map_next(manager->pods, &position, &uid, &value)) {
+        struct managed_pod *pod = value;
+        pod->is_in_snapshot = false;
+        pod->awaits_answer = false;
     }
-    struct zds_datagram datagram;
-    struct zds_request request;
-    struct result reason;
-    switch (zds_receive_request(manager->socket, &datagram, &request, &reason)) {
-    case ZDS_RECEIVED:
-        handle(manager, &request, datagram.descriptor);
-        return;
-    case ZDS_NOTHING_YET:
-        return;
-    case ZDS_ENDED:
-        log_print(LOG_WARN, INPOD_TARGET, "process stream ended with eof");
-        hang_up(manager, next_backoff(manager));
-        return;
-    case ZDS_REFUSED: {
-        char error[sizeof reason.message + sizeof ZDS_FAILED_TO_READ];
-        snprintf(error, sizeof error, ZDS_FAILED_TO_READ "%s", reason.message);
-        refuse_protocol(manager, error);
-        return;
-    }
-    case ZDS_BROKEN:
-        log_print(LOG_WARN, INPOD_TARGET, "lost the node agent: %s", reason.message);
-        hang_up(manager, next_backoff(manager));
-        return;
-    }
+    report_state(manager);
 }
 
-static int dial(const char *path, struct result *failure)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof address.sun_path) {
-        *failure = result_fail(RESULT_INVALID, "INPOD_UDS=%s: longer than a socket path may be", path);
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    int descriptor = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (descriptor < 0 || connect(descriptor, (const struct sockaddr *)&address, sizeof address) != 0) {
-        *failure = result_fail(RESULT_SYSTEM, "%s (os error %d)", strerror(errno), errno);
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
-        return -1;
-    }
-    return descriptor;
-}
-
-static void connect_agent(struct inpod_manager *manager)
-{
-    struct result failure;
-    int descriptor = dial(manager->settings.socket_path, &failure);
-    if (descriptor < 0) {
-        uint64_t wait_ms = next_backoff(manager);
-        log_print(LOG_WARN, INPOD_TARGET,
-            "failed to connect to the Istio CNI node agent over \"%s\", is the node agent healthy? details: %s "
-            "retrying in %llums",
-            manager->settings.socket_path, failure.message, (unsigned long long)wait_ms);
-        timer_arm_after_ms(manager->loop, &manager->reconnect, wait_ms);
-        return;
-    }
-    manager->socket = descriptor;
-    LOG_EVENT(LOG_INFO, INPOD_TARGET, "handling new stream");
-    uint8_t memory[16];
-    struct writer hello = writer_fixed(memory, sizeof memory);
-    zds_hello_encode(&hello);
-    int error = zds_send(descriptor, writer_bytes(&hello), -1);
-    struct result watched = error == 0 ? loop_watch(manager->loop, &manager->watch, descriptor, EPOLLIN)
-                                       : result_system(error, "node agent announcement failed");
-    if (!result_is_ok(&watched)) {
-        log_print(LOG_WARN, INPOD_TARGET, "%s", watched.message);
-        hang_up(manager, next_backoff(manager));
-    }
-}
-
-static void on_reconnect(struct timer *timer)
-{
-    connect_agent(CONTAINER_OF(timer, struct inpod_manager, reconnect));
-}
+static const struct agent_connection_events AGENT_EVENTS = { on_request, on_lost };
 
 struct inpod_manager *inpod_manager_new(struct loop *control, const struct inpod_manager_settings *settings)
 {
@@ -495,30 +420,31 @@ struct inpod_manager *inpod_manager_new(struct loop *control, const struct inpod
     manager->loop = control;
     manager->settings = *settings;
     manager->pods = hash_map_new();
-    manager->socket = -1;
-    manager->backoff_ms = CONNECT_BACKOFF_FIRST_MS;
-    manager->watch.on_ready = on_readable;
-    manager->reconnect.on_expire = on_reconnect;
-    timer_arm_after_ms(control, &manager->reconnect, 0);
+    list_initialise(&manager->departing);
+    manager->agent = agent_connection_new(control, manager->settings.socket_path, &AGENT_EVENTS, manager);
     return manager;
 }
 
 void inpod_manager_stop(struct inpod_manager *manager, uint64_t deadline_ms)
 {
     manager->is_stopping = true;
-    timer_disarm(&manager->reconnect);
+    agent_connection_free(manager->agent);
+    manager->agent = NULL;
     size_t position = 0;
     struct bytes uid;
     void *value;
     while (hash_map_next(manager->pods, &position, &uid, &value)) {
-        remove_pod(value, deadline_ms);
+        struct managed_pod *pod = value;
+        pod->awaits_answer = false;
+        remove_pod(pod, deadline_ms);
     }
-    hang_up(manager, 0);
+    report_state(manager);
 }
 
 void inpod_manager_free(struct inpod_manager *manager)
 {
     if (manager != NULL) {
+        agent_connection_free(manager->agent);
         hash_map_free(manager->pods, NULL);
         memory_free(manager);
     }
@@ -532,8 +458,10 @@ void inpod_manager_visit(
     void *value;
     while (hash_map_next(manager->pods, &position, &uid, &value)) {
         const struct managed_pod *pod = value;
+        bool is_up = pod->phase == PHASE_UP;
         const struct inpod_view view = { pod->information.uid, pod->information.name, pod->information.namespace_,
-            pod->information.service_account, pod->is_up, pod->is_up ? pod->assignment : NULL };
+            pod->information.service_account, is_up, is_up ? manager->settings.launcher.assignment(pod->launch) : NULL,
+            pod->failure, &pod->enrolment };
         visit(&view, context);
     }
 }

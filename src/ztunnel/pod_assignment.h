@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "net/loop.h"
+#include "ztunnel/enrolment_report.h"
 #include "ztunnel/pod.h"
 
 struct pod_assignment;
@@ -14,6 +15,8 @@ struct pod_assignment_events {
     void (*on_started)(void *context, const struct result *outcome);
     /* Once, last: the pod is gone from its worker; the assignment is freed after this returns. */
     void (*on_stopped)(void *context);
+    /* Now and then, while the pod runs: what the proof of its enrolment found. NULL: nobody asks. */
+    void (*on_enrolment)(void *context, const struct enrolment_report *report);
 };
 
 struct pod_assignment *pod_assignment_start(struct loop *control, struct worker *worker,

@@ -1,0 +1,7 @@
+#include "ztunnel/enrolment_report.h"
+
+const char *enrolment_state_name(enum enrolment_state state)
+{
+    static const char *const NAMES[ENROLMENT_STATE_COUNT] = { "Unchecked", "Undecided", "Proven", "Failed" };
+    return NAMES[state];
+}
