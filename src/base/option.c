@@ -32,7 +32,7 @@ struct result options_from_environment(const struct option *options, size_t coun
 {
     for (size_t i = 0; i < count; i++) {
         const struct option *option = &options[i];
-        if (option->default_text != NULL) {
+        if (option->default_text != NULL && option->kind != OPTION_DOCUMENTED) {
             RESULT_TRY(set(option, settings, ORIGIN_DEFAULT, option->default_text));
         }
         if (option_is_set_in_environment(option)) {

@@ -23,6 +23,9 @@ enum option_kind {
     OPTION_U64,         /* uint64_t */
     OPTION_DURATION,    /* uint64_t nanoseconds */
     OPTION_CHOICE,      /* int: index into `choices` */
+    OPTION_WORD,        /* int: index into `choices`; any other value counts as the first one */
+    OPTION_SWITCH,      /* bool: exactly `true` is on, any other value is off */
+    OPTION_DOCUMENTED,  /* no field: read by its owner, named here for help and reference; `offset` is not used */
 };
 
 struct option_list {
@@ -38,7 +41,7 @@ struct option {
     const char *default_text;   /* parsed like a value; NULL: unset (zero, empty) */
     const char *unit;           /* "bytes", "duration", "streams"; for people */
     const char *dump_key;       /* key in a configuration dump; NULL: not shown there */
-    const char *const *choices; /* OPTION_CHOICE: NULL-terminated */
+    const char *const *choices; /* OPTION_CHOICE, OPTION_WORD: NULL-terminated */
     const char *group;          /* heading in help and reference */
     const char *help;           /* one or two sentences */
 };

@@ -37,7 +37,7 @@ static void add_choices(const struct option *option, const char *separator, stru
 static void add_placeholder(const struct option *option, struct writer *out)
 {
     writer_add_u8(out, '<');
-    if (option->kind == OPTION_CHOICE) {
+    if (option->choices != NULL) {
         add_choices(option, "|", out);
     } else {
         writer_add_string(out, option_value_placeholder(option));
@@ -102,7 +102,7 @@ static void add_reference_row(const struct option *option, struct writer *out)
         writer_print(out, "%s`--%s`", option->environment != NULL ? ", " : "", option->flag);
     }
     writer_add_string(out, " | ");
-    if (option->kind == OPTION_CHOICE) {
+    if (option->choices != NULL) {
         add_choices(option, ", ", out);
     } else {
         add_cell(out, option_value_placeholder(option));

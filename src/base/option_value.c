@@ -79,6 +79,15 @@ bool option_value_set(const struct option *option, void *settings, const char *t
     }
     case OPTION_CHOICE:
         return set_choice(option, field, text);
+    case OPTION_WORD:
+        *(int *)field = 0;
+        (void)set_choice(option, field, text);
+        return true;
+    case OPTION_SWITCH:
+        *(bool *)field = text_equal(text, "true");
+        return true;
+    case OPTION_DOCUMENTED:
+        return true;
     }
     return false;
 }
@@ -112,9 +121,11 @@ void option_value_describe_valid(const struct option *option, char *out, size_t 
     switch (option->kind) {
     case OPTION_STRING:
     case OPTION_STRING_LIST:
+    case OPTION_DOCUMENTED:
         writer_add_string(&writer, "must be text");
         break;
     case OPTION_BOOL:
+    case OPTION_SWITCH:
         writer_add_string(&writer, "must be true or false");
         break;
     case OPTION_U16:
@@ -130,7 +141,8 @@ void option_value_describe_valid(const struct option *option, char *out, size_t 
         writer_add_string(&writer, "must be a duration such as 5m, 1h30m or 90 (seconds)");
         break;
     case OPTION_CHOICE:
-        writer_add_string(&writer, "must be one of ");
+    case OPTION_WORD:
+        writer_print(&writer, "%s must be one of ", option->environment != NULL ? option->environment : option->flag);
         for (size_t i = 0; option->choices[i] != NULL; i++) {
             writer_print(&writer, "%s%s", i > 0 ? ", " : "", option->choices[i]);
         }
@@ -143,10 +155,12 @@ const char *option_value_placeholder(const struct option *option)
 {
     switch (option->kind) {
     case OPTION_STRING:
+    case OPTION_DOCUMENTED:
         return option->unit != NULL ? option->unit : "text";
     case OPTION_STRING_LIST:
         return option->unit != NULL ? option->unit : "text, ...";
     case OPTION_BOOL:
+    case OPTION_SWITCH:
         return "true|false";
     case OPTION_U16:
     case OPTION_U32:
@@ -155,6 +169,7 @@ const char *option_value_placeholder(const struct option *option)
     case OPTION_DURATION:
         return "duration";
     case OPTION_CHOICE:
+    case OPTION_WORD:
         return "choice";
     }
     return "value";

@@ -113,7 +113,7 @@ struct result local_file_load(
 {
     struct yaml_reader reader = { .source_name = source_name };
     struct local_file file = { 0 };
-    struct fy_document *document = yaml_parse(&reader, text);
+    struct fy_document *document = yaml_reader_parse(&reader, text);
     if (document == NULL) {
         return reader.error;
     }

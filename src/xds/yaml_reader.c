@@ -96,7 +96,7 @@ static bool is_safe_to_parse(struct yaml_reader *reader, struct bytes text)
     return true;
 }
 
-struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text)
+struct fy_document *yaml_reader_parse(struct yaml_reader *reader, struct bytes text)
 {
     if (!is_safe_to_parse(reader, text)) {
         return NULL;

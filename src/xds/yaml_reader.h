@@ -27,7 +27,7 @@ struct yaml_key {
 };
 
 /* Parses the text. NULL with the reader's error set when it is not YAML. Free with fy_document_destroy. */
-struct fy_document *yaml_parse(struct yaml_reader *reader, struct bytes text);
+struct fy_document *yaml_reader_parse(struct yaml_reader *reader, struct bytes text);
 
 /* "NAME:LINE: SECTION[N]: ..."; a NULL node leaves the line out. Always false. */
 bool yaml_fail(struct yaml_reader *reader, struct fy_node *node, const char *format, ...)

@@ -445,7 +445,9 @@ static void make_shared_state(struct application *application)
     const struct configuration *configuration = application->configuration;
     struct shared_state *shared = &application->shared;
     shared->configuration = configuration;
-    shared->illegal_ports = (struct illegal_ports){ { OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, INBOUND_HBONE_PORT }, 3 };
+    shared->illegal_ports =
+        (struct illegal_ports){ { OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, INBOUND_HBONE_PORT, SOCKS5_PORT },
+            configuration->socks5_enabled ? 4 : 3 };
     shared->readers = qsbr_new();
     shared->metrics = metric_registry_new(ZTUNNEL_METRICS, METRIC_COUNT);
     const struct mesh_settings mesh = { configuration->network, configuration->node_name };

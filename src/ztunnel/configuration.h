@@ -8,17 +8,28 @@
 #include "base/address.h"
 #include "base/option.h"
 #include "base/writer.h"
+#include "ztunnel/proxy_configuration.h"
 
 #define INBOUND_HBONE_PORT 15008
 #define INBOUND_PLAINTEXT_PORT 15006
 #define OUTBOUND_PORT 15001
+#define SOCKS5_PORT 15080
+#define DNS_PROXY_PORT 15053
 
 enum proxy_mode { PROXY_MODE_DEDICATED, PROXY_MODE_SHARED };
 
 /* ENABLE_ORIG_SRC: unset tries, true must, false never. */
 enum original_source { ORIGINAL_SOURCE_TRY, ORIGINAL_SOURCE_MUST, ORIGINAL_SOURCE_NEVER };
 
+/* Where a server that is not for the network listens. */
+struct local_address {
+    bool is_localhost; /* 127.0.0.1, and ::1 where has_loopback_ipv6; only the port of `address` counts */
+    struct socket_address address;
+};
+
 struct configuration {
+    struct proxy_configuration proxy; /* the mesh's own settings and all ISTIO_META_* */
+
     /* who and where we are */
     int proxy_mode;                   /* enum proxy_mode */
     char *proxy_workload_information; /* "namespace/name/service-account", dedicated mode */
@@ -30,6 +41,7 @@ struct configuration {
     char *instance_ip;
     char *istio_version;
     bool ipv6_enabled;
+    bool has_loopback_ipv6; /* ipv6_enabled, and lo has it: local servers bind ::1 too */
 
     /* control plane, certificates, node agent */
     char *xds_address, *ca_address; /* "" is off; never NULL after configuration_read */
@@ -60,10 +72,16 @@ struct configuration {
     bool localhost_application_tunnel;
     bool tls12_enabled;
     int compliance_policy; /* 0 none, 1 pqc */
+    char *crl_path;        /* "": no revocation lists */
+
+    /* DNS proxy and SOCKS5 */
+    bool dns_proxy_enabled;
+    struct local_address dns_proxy_address;
+    char *preferred_service_namespace; /* NULL: none */
+    bool socks5_enabled;               /* on 127.0.0.1:SOCKS5_PORT */
 
     /* process */
-    bool proxy_enabled;
-    bool socks5_enabled;
+    bool proxy_enabled; /* false: only the DNS proxy */
     uint64_t termination_deadline_ns;
     uint32_t worker_count;
     char *worker_threads_text, *cpu_limit_text, *cpu_resource_limit_text, *cpu_resource_request_text;

@@ -193,7 +193,7 @@ static void on_termination(void *context, enum delta_termination reason)
 
 #define METADATA_MAXIMUM 256
 
-/* ISTIO_META_<K> and ISTIO_METAJSON_<K> (§1.1, §3.3). Keys and values point into the environment or into `keys`. */
+/* ISTIO_METAJSON_<K> (§3.3). Keys and values point into the environment or into `keys`. */
 static size_t collect_metadata(const char *prefix, struct node_metadata *metadata, struct arena *keys)
 {
     extern char **environ;
@@ -213,7 +213,12 @@ static size_t collect_metadata(const char *prefix, struct node_metadata *metadat
 static void encode_node(const struct configuration *configuration, struct writer *out)
 {
     struct arena keys = { 0 };
-    struct node_metadata metadata[METADATA_MAXIMUM];
+    size_t count = configuration->proxy.metadata_count;
+    struct node_metadata *AUTO_FREE metadata = memory_allocate((count + 1) * sizeof *metadata);
+    for (size_t i = 0; i < count; i++) {
+        metadata[i] =
+            (struct node_metadata){ configuration->proxy.metadata[i].key, configuration->proxy.metadata[i].value };
+    }
     struct node_metadata json_metadata[METADATA_MAXIMUM];
     const struct node_settings settings = {
         .instance_ip = configuration->instance_ip,
@@ -221,7 +226,7 @@ static void encode_node(const struct configuration *configuration, struct writer
         .pod_namespace = configuration->pod_namespace,
         .node_name = configuration->node_name,
         .metadata = metadata,
-        .metadata_count = collect_metadata("ISTIO_META_", metadata, &keys),
+        .metadata_count = count,
         .json_metadata = json_metadata,
         .json_metadata_count = collect_metadata("ISTIO_METAJSON_", json_metadata, &keys),
     };

@@ -122,7 +122,7 @@ static void a_bad_variable_is_refused_in_one_sentence_that_says_what_would_be_va
         { "TEST_ENABLED", "True", "invalid env var TEST_ENABLED=True (must be true or false)" },
         { "TEST_PORT", "65536", "invalid env var TEST_PORT=65536 (must be a whole number from 0 to 65535)" },
         { "TEST_STREAMS", "-1", "invalid env var TEST_STREAMS=-1 (must be a whole number from 0 to 4294967295)" },
-        { "TEST_MODE", "both", "invalid env var TEST_MODE=both (must be one of shared, dedicated)" },
+        { "TEST_MODE", "both", "invalid env var TEST_MODE=both (TEST_MODE must be one of shared, dedicated)" },
         { "TEST_WINDOW", "", "invalid env var TEST_WINDOW= (must be a whole number from 0 to 18446744073709551615)" },
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {

@@ -108,16 +108,18 @@ static void what_is_wrong_is_named(void **state)
     static const struct {
         const char *name, *value, *message;
     } table[] = {
-        { "PROXY_MODE", "both", "invalid env var PROXY_MODE=both" },
+        { "PROXY_MODE", "both", "invalid env var PROXY_MODE=both (PROXY_MODE must be one of dedicated, shared)" },
         { "HTTP2_FRAME_SIZE", "100", "invalid env var HTTP2_FRAME_SIZE=100 (expected 16384 to 16777215 bytes)" },
         { "KEEPALIVE_TIME", "soon", "invalid env var KEEPALIVE_TIME=soon" },
         { "IPV6_ENABLED", "yes", "invalid env var IPV6_ENABLED=yes" },
         { "ZTUNNEL_WORKER_THREADS", "200%", "invalid env var ZTUNNEL_WORKER_THREADS=200%" },
         { "UNSTABLE_ENABLE_SOCKS5", "true", "invalid env var UNSTABLE_ENABLE_SOCKS5=true" },
         { "ISTIO_META_DNS_CAPTURE", "true", "invalid env var ISTIO_META_DNS_CAPTURE=true" },
-        { "XDS_ON_DEMAND", "true", "invalid env var XDS_ON_DEMAND=true" },
+        { "XDS_ON_DEMAND", "true", "DNS proxy does not currently support on-demand mode" },
+        { "ISTIO_META_DNS_PROXY_ADDR", "nowhere", "invalid env var DNS_PROXY_ADDR=nowhere" },
+        { "TLS_KEY_FILE", "/nonexistent", "TLS_CERTIFICATE_FILE is missing" },
+        { "PROXY_CONFIG", "concurrency: 2", "failed parsing proxy config env: " },
         { "CA_ADDRESS", "", "invalid env var CA_ADDRESS=" },
-        { "ENABLE_PROXY", "false", "ztunnel run without any servers enabled" },
     };
     for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
         clearenv();
@@ -130,6 +132,62 @@ static void what_is_wrong_is_named(void **state)
     }
 }
 
+static void a_proxy_without_any_server_is_refused(void **state)
+{
+    (void)state;
+    const char *const pairs[] = { "ENABLE_PROXY", "false", "ISTIO_META_DNS_CAPTURE", "false", NULL };
+    struct configuration configuration;
+    struct result outcome = read_with(&configuration, pairs);
+    assert_string_equal(outcome.message, "ztunnel run without any servers enabled");
+    configuration_free(&configuration);
+}
+
+static void the_dns_proxy_follows_the_metadata(void **state)
+{
+    (void)state;
+    const char *const pairs[] = { "PROXY_CONFIG",
+        "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'no', DNS_PROXY_ADDR: '127.0.0.2:53'}", NULL };
+    struct configuration configuration;
+    struct result outcome = read_with(&configuration, pairs);
+    assert_string_equal(outcome.message, "");
+    assert_false(configuration.dns_proxy_enabled);
+    assert_false(configuration.dns_proxy_address.is_localhost);
+    assert_int_equal(configuration.dns_proxy_address.address.port, 53);
+    configuration_free(&configuration);
+}
+
+static void the_environment_wins_over_the_mesh(void **state)
+{
+    (void)state;
+    const char *const pairs[] = { "PROXY_CONFIG",
+        "{discoveryAddress: 'mesh:1', proxyAdminPort: 7, statsPort: 8, concurrency: 3, proxyMetadata: {}}",
+        "STATS_PORT", "9", NULL };
+    struct configuration configuration;
+    struct result outcome = read_with(&configuration, pairs);
+    assert_string_equal(outcome.message, "");
+    assert_string_equal(configuration.xds_address, "mesh:1");
+    assert_string_equal(configuration.ca_address, "https://localhost:15012");
+    assert_int_equal(configuration.admin_port, 7);
+    assert_int_equal(configuration.metrics_port, 9);
+    assert_int_equal(configuration.worker_count, 3);
+    configuration_free(&configuration);
+}
+
+static void what_other_proxies_ignore_is_ignored(void **state)
+{
+    (void)state;
+    const char *const pairs[] = { "COMPLIANCE_POLICY", "fips-140-2", "TLS12_ENABLED", "1", "LOG_FORMAT", "text",
+        "ADMIN_PORT", "tcp://10.0.0.1:80", NULL };
+    struct configuration configuration;
+    struct result outcome = read_with(&configuration, pairs);
+    assert_string_equal(outcome.message, "");
+    assert_int_equal(configuration.compliance_policy, 0);
+    assert_false(configuration.tls12_enabled);
+    assert_int_equal(configuration.log_format, 0);
+    assert_int_equal(configuration.admin_port, 15000);
+    configuration_free(&configuration);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +196,10 @@ int main(void)
         cmocka_unit_test_setup(the_grace_period_gives_the_deadline, clear_environment),
         cmocka_unit_test_setup(workers_follow_the_table, clear_environment),
         cmocka_unit_test_setup(what_is_wrong_is_named, clear_environment),
+        cmocka_unit_test_setup(a_proxy_without_any_server_is_refused, clear_environment),
+        cmocka_unit_test_setup(the_dns_proxy_follows_the_metadata, clear_environment),
+        cmocka_unit_test_setup(the_environment_wins_over_the_mesh, clear_environment),
+        cmocka_unit_test_setup(what_other_proxies_ignore_is_ignored, clear_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
