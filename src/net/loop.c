@@ -29,6 +29,7 @@ struct loop {
     int epoll;
     int wake_up;
     uint64_t now_ns;
+    uint64_t held_now_ns; /* of loop_advance_ms; 0: the clock's */
 
     struct watch_slot *slots;
     uint32_t slot_count;
@@ -96,6 +97,17 @@ void loop_free(struct loop *loop)
 uint64_t loop_now_ns(const struct loop *loop)
 {
     return loop->now_ns;
+}
+
+static uint64_t clock_ns(const struct loop *loop)
+{
+    return loop->held_now_ns != 0 ? loop->held_now_ns : clock_monotonic_ns();
+}
+
+void loop_advance_ms(struct loop *loop, uint64_t step_ms)
+{
+    uint64_t from_ns = loop->held_now_ns != 0 ? loop->held_now_ns : loop->now_ns;
+    loop->held_now_ns = from_ns + step_ms * NANOSECONDS_PER_MILLISECOND;
 }
 
 void loop_set_hook(struct loop *loop, void (*hook)(enum loop_phase phase, void *context), void *context)
@@ -320,8 +332,11 @@ static int wait_limit_ms(const struct loop *loop, int timeout_ms)
     if (first == NULL) {
         return timeout_ms;
     }
-    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t now_ns = clock_ns(loop);
     uint64_t due_ns = first->due_ns;
+    if (loop->held_now_ns != 0 && due_ns > now_ns) {
+        return timeout_ms;
+    }
     uint64_t left_ms = due_ns <= now_ns ? 0 : (due_ns - now_ns - 1) / NANOSECONDS_PER_MILLISECOND + 1;
     if (left_ms > INT_MAX) {
         left_ms = INT_MAX;
@@ -355,7 +370,7 @@ void loop_run_once(struct loop *loop, int timeout_ms)
     loop->hook(LOOP_WAIT_BEGINS, loop->hook_context);
     int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, limit_ms);
     loop->hook(LOOP_WAIT_ENDS, loop->hook_context);
-    loop->now_ns = clock_monotonic_ns();
+    loop->now_ns = clock_ns(loop);
 
     run_posted(loop);
     run_expired_timers(loop);

@@ -58,6 +58,9 @@ void loop_stop(struct loop *loop);
 
 /* The time at the start of this turn: cheap, the same for all callbacks of the turn. */
 uint64_t loop_now_ns(const struct loop *loop);
+/* For tests of deadlines: from the first call on, the loop's time stands still and moves by these steps only, seen by the next
+ * turn. Steps of less than the shortest deadline see every timer in its order, however slow the machine. */
+void loop_advance_ms(struct loop *loop, uint64_t step_ms);
 
 struct result loop_watch(struct loop *loop, struct io_watch *watch, int descriptor, uint32_t events);
 /* Changes the interest; cheap when it is the same. */

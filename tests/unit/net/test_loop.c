@@ -233,9 +233,9 @@ static void record_expiry(struct timer *timer)
 
 static void run_until(struct loop *loop, uint64_t ms)
 {
-    uint64_t end_ns = clock_monotonic_ns() + ms * NANOSECONDS_PER_MILLISECOND;
-    while (clock_monotonic_ns() < end_ns) {
-        loop_run_once(loop, 1);
+    for (uint64_t i = 0; i < ms; i++) {
+        loop_advance_ms(loop, 1);
+        loop_run_once(loop, 0);
     }
 }
 
