@@ -20,7 +20,7 @@ ztunnel_FOLDER   := ztunnel
 ambard_FOLDER    := ambard
 ambar-cni_FOLDER := cni
 
-PACKAGES := openssl libnghttp2 libprotobuf-c jansson libxxhash libfyaml libcap-ng libseccomp zlib
+PACKAGES := openssl libnghttp2 libprotobuf-c jansson libxxhash libfyaml libcap-ng libseccomp libcares zlib
 
 # ---- how ---------------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ PACKAGES=(
     build-essential pkg-config git
     clang clang-format clang-tidy libclang-rt-14-dev
     libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
-    libjansson-dev libfyaml-dev libxxhash-dev libcap-ng-dev libseccomp-dev zlib1g-dev
+    libjansson-dev libfyaml-dev libxxhash-dev libcap-ng-dev libseccomp-dev libc-ares-dev zlib1g-dev
     libcmocka-dev
     iproute2 nftables tcpdump procps strace openssl
-    curl nginx-light redis-server redis-tools iperf3 nghttp2-client
+    bind9-dnsutils curl nginx-light redis-server redis-tools iperf3 nghttp2-client
     python3-pytest python3-h2 python3-grpcio python3-protobuf python3-cryptography python3-yaml
 )
 

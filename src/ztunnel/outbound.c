@@ -5,6 +5,7 @@
 #include "base/writer.h"
 #include "http/stream_relay.h"
 #include "mesh/baggage.h"
+#include "net/name_resolver.h"
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 #include "ztunnel/http_status.h"
@@ -26,6 +27,7 @@ struct outbound {
     struct workload_wait workload_wait;
     uint64_t seed;
     bool has_retried;
+    struct name_lookup name_lookup;
     struct dial dial;
     struct hbone_pool_waiter tunnel_wait;
     struct hbone_stream *stream;
@@ -37,13 +39,14 @@ struct outbound {
 };
 
 static void start_tunnel(struct outbound *outbound, const struct outbound_route *route);
-static void route_and_go(struct outbound *outbound);
+static void route_and_go(struct outbound *outbound, const struct resolved_name *resolved);
 
 static void release(struct outbound *outbound, enum close_state close_state)
 {
     struct pod *pod = outbound->connection.pod;
     loop_unwatch(&outbound->client);
     workload_wait_cancel(&outbound->workload_wait);
+    name_lookup_cancel(&outbound->name_lookup);
     dial_cancel(&outbound->dial);
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
     if (outbound->stream != NULL) {
@@ -180,7 +183,7 @@ static void retry(struct outbound *outbound)
     outbound->has_retried = true;
     hbone_stream_release(outbound->stream);
     outbound->stream = NULL;
-    route_and_go(outbound);
+    route_and_go(outbound, NULL);
 }
 
 static void on_reset(struct hbone_stream *stream, const struct hbone_reset *reset)
@@ -302,6 +305,26 @@ static void start_tunnel(struct outbound *outbound, const struct outbound_route 
     }
 }
 
+static void on_name(struct name_lookup *lookup, const struct name_answer *answer)
+{
+    struct outbound *outbound = CONTAINER_OF(lookup, struct outbound, name_lookup);
+    const struct resolved_name resolved = {
+        .hostname = answer->hostname,
+        .addresses = answer->addresses,
+        .address_count = answer->address_count,
+        .has_answer = answer->does_exist,
+    };
+    route_and_go(outbound, &resolved);
+}
+
+/* A workload that is known by its name only (dataplane §6.4); routed again when the name is an address. */
+static void resolve(struct outbound *outbound, const char *hostname)
+{
+    count_on_demand_dns(&outbound->connection, hostname);
+    outbound->name_lookup.on_answer = on_name;
+    name_lookup_start(&outbound->name_lookup, outbound->connection.pod->worker->names, hostname);
+}
+
 static void follow(struct outbound *outbound, const struct outbound_route *route)
 {
     struct connection *connection = &outbound->connection;
@@ -322,7 +345,7 @@ static void follow(struct outbound *outbound, const struct outbound_route *route
         start_tunnel(outbound, route);
         return;
     case OUTBOUND_NEEDS_RESOLUTION:
-        refuse(outbound, "resolving the names of workloads is not available in this version");
+        resolve(outbound, route->hostname);
         return;
     case OUTBOUND_REFUSED_EARLY:
     case OUTBOUND_REFUSED:
@@ -332,7 +355,7 @@ static void follow(struct outbound *outbound, const struct outbound_route *route
     }
 }
 
-static void route_and_go(struct outbound *outbound)
+static void route_and_go(struct outbound *outbound, const struct resolved_name *resolved)
 {
     struct connection *connection = &outbound->connection;
     struct worker *worker = connection->pod->worker;
@@ -342,6 +365,7 @@ static void route_and_go(struct outbound *outbound)
         .target = connection->dialled,
         .illegal_ports = &worker->shared->illegal_ports,
         .seed = outbound->seed,
+        .resolved = resolved,
     };
     struct outbound_route route;
     mesh_route_outbound(worker_version(worker), &request, &route);
@@ -358,7 +382,7 @@ static void on_workload(struct workload_wait *wait, const struct workload *workl
     }
     connection_pass(&outbound->connection, STAGE_WORKLOAD_KNOWN);
     connection_set_source(&outbound->connection, workload);
-    route_and_go(outbound);
+    route_and_go(outbound, NULL);
 }
 
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)

@@ -4,6 +4,8 @@
 #include "base/text.h"
 #include "base/writer.h"
 #include "mesh/baggage.h"
+#include "ztunnel/pod.h"
+#include "ztunnel/worker.h"
 
 static const char *const FLAG_NAMES[] = {
     [RESPONSE_NONE] = "-",
@@ -142,4 +144,18 @@ void traffic_labels_fill(struct traffic_labels *labels, const struct connection 
         labels->values[TRAFFIC_DESTINATION_SERVICE_NAMESPACE] = connection->service->namespace_;
         labels->values[TRAFFIC_DESTINATION_SERVICE_NAME] = connection->service->name;
     }
+}
+
+void count_on_demand_dns(const struct connection *connection, const char *hostname)
+{
+    enum { SOURCE_LABELS = TRAFFIC_SOURCE_CLUSTER - TRAFFIC_SOURCE_WORKLOAD + 1 };
+    struct traffic_labels labels;
+    traffic_labels_fill(&labels, connection, RESPONSE_NONE);
+    const char *values[SOURCE_LABELS + 1];
+    memcpy(values, &labels.values[TRAFFIC_SOURCE_WORKLOAD], SOURCE_LABELS * sizeof values[0]);
+    values[SOURCE_LABELS] = hostname;
+    struct metric_shard *shard = connection->pod->worker->metrics;
+    struct metric_series *series = metric_series_get(shard, METRIC_ON_DEMAND_DNS, values);
+    metric_add(series, 1);
+    metric_series_put(series);
 }

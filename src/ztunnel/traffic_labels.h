@@ -13,6 +13,9 @@ struct traffic_labels {
 
 void traffic_labels_fill(struct traffic_labels *labels, const struct connection *connection, enum response_flag flag);
 
+/* istio_on_demand_dns_total: a connection that had a workload's name resolved, whether from memory or not. */
+void count_on_demand_dns(const struct connection *connection, const char *hostname);
+
 /* A peer by its own description; texts in the same allocation (memory_free). */
 struct described_peer {
     const char *cluster_id, *namespace_, *workload_name, *canonical_name, *canonical_revision, *region, *zone;

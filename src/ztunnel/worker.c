@@ -99,6 +99,8 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
     /* Channel 0 is the control thread's. */
     worker->broker = broker_client_new(shared->broker, index + 1, worker->loop);
     worker->certificates = certificate_cache_new(shared->certificates, worker->loop);
+    const struct name_resolver_settings names = { .is_ipv4_only = !shared->configuration->ipv6_enabled };
+    RESULT_TRY(name_resolver_new(worker->loop, &names, &worker->names));
     static const char *const REPORTERS[] = { "source", "destination" };
     for (int i = 0; i < 2; i++) {
         worker->open_sockets_series[i] = metric_series_get(worker->metrics, METRIC_SOCKETS_OPEN, &REPORTERS[i]);
@@ -120,6 +122,7 @@ void worker_stop(struct worker *worker)
         loop_stop(worker->loop);
         pthread_join(worker->thread, NULL);
     }
+    name_resolver_free(worker->names);
     certificate_cache_free(worker->certificates);
     broker_client_free(worker->broker);
     buffer_pool_free(worker->buffers);

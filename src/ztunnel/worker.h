@@ -10,6 +10,7 @@
 #include "net/broker_client.h"
 #include "net/buffer_pool.h"
 #include "net/loop.h"
+#include "net/name_resolver.h"
 #include "telemetry/metric.h"
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
@@ -36,6 +37,7 @@ struct worker {
     struct metric_shard *metrics;
     struct broker_client *broker;
     struct certificate_cache *certificates;
+    struct name_resolver *names; /* of workloads known by name only */
     struct qsbr_reader *reader;
     struct list pods;
     struct timer housekeeping;

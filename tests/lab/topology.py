@@ -53,6 +53,7 @@ def remove_leftovers():
         if match and not os.path.exists(f"/proc/{match.group(2)}"):
             kill_inside(match.group(1))
             run("ip", "netns", "del", match.group(1), check=False)
+            shutil.rmtree(f"/etc/netns/{match.group(1)}", ignore_errors=True)
 
 
 def kill_inside(namespace):
@@ -114,9 +115,16 @@ class Namespace:
         for key, value in values.items():
             self.run("sysctl", "-qw", f"{key.replace('__', '.')}={value}")
 
+    def resolve_with(self, text):
+        """/etc/resolv.conf of every program started inside from now on."""
+        os.makedirs(f"/etc/netns/{self.name}", exist_ok=True)
+        with open(f"/etc/netns/{self.name}/resolv.conf", "w") as file:
+            file.write(text)
+
     def remove(self):
         kill_inside(self.name)
         run("ip", "netns", "del", self.name, check=False)
+        shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
 
 
 class Pod(Namespace):
