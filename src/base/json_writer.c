@@ -15,10 +15,10 @@ static void new_line(struct json_writer *json)
     if (!json->is_pretty) {
         return;
     }
-    writer_add_u8(json->out, '\n');
-    for (int i = 0; i < json->depth; i++) {
-        writer_add_string(json->out, "  ");
-    }
+    /* As many blanks as the greatest depth may need. */
+    static const char INDENTATION[] = "\n                                                                ";
+    _Static_assert(sizeof INDENTATION - 2 == (size_t)2 * JSON_MAXIMUM_DEPTH, "two blanks a level");
+    writer_add(json->out, INDENTATION, 1 + 2 * (size_t)json->depth);
 }
 
 /* What stands between this member and whatever was before it. */
@@ -97,10 +97,26 @@ static bool needs_escape(uint8_t character)
     return character < ' ' || character == '"' || character == '\\';
 }
 
+/* How many bytes at the start are ASCII that stays as it is. */
+static size_t plain_length(struct bytes text)
+{
+    size_t length = 0;
+    while (length < text.length && text.data[length] < 0x80 && !needs_escape(text.data[length])) {
+        length++;
+    }
+    return length;
+}
+
 static void add_quoted(struct writer *out, struct bytes text)
 {
     writer_add_u8(out, '"');
     while (text.length > 0) {
+        size_t plain = plain_length(text);
+        if (plain > 0) {
+            writer_add(out, text.data, plain);
+            text = bytes_of(text.data + plain, text.length - plain);
+            continue;
+        }
         /* RFC 8259 §8.1 wants UTF-8; what is none becomes U+FFFD, byte by byte. */
         size_t length = bytes_utf8_length(text);
         if (length == 0) {

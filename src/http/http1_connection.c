@@ -250,7 +250,7 @@ static bool step(struct http1_connection *connection, bool *is_over)
     case HTTP1_READING_BODY:
         return read_body(connection);
     case HTTP1_STREAMING:
-        if (http1_output_waiting(connection) < HTTP1_STREAM_QUEUE_BYTES) {
+        if (!connection->exchange.is_paused && http1_output_waiting(connection) < HTTP1_STREAM_QUEUE_BYTES) {
             loop_defer_bulk(connection->server->loop, &connection->fill);
         }
         return false;

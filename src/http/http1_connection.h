@@ -36,7 +36,9 @@ struct http1_exchange {
     struct http1_stream_handlers stream;
     struct z_stream_s *compressor; /* NULL: the stream is sent as it is */
     bool is_chunked;               /* the answer is */
+    struct writer fields;          /* of the answer's head, beside the server's own */
     bool has_ended_stream;
+    bool is_paused;
     bool is_answered;
 };
 

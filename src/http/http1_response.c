@@ -59,6 +59,9 @@ static void write_head(struct http1_connection *connection, int status, const ch
     if (is_gzip) {
         writer_add_string(out, "content-encoding: gzip\r\n");
     }
+    if (connection->exchange.fields.length > 0) {
+        writer_add_bytes(out, writer_bytes(&connection->exchange.fields));
+    }
     if (!connection->keeps_alive) {
         writer_add_string(out, "connection: close\r\n");
     }
@@ -122,6 +125,11 @@ static void write_body(struct http1_exchange *exchange, struct bytes body)
     if (!is_head_request(exchange)) {
         writer_add_bytes(out, body);
     }
+}
+
+void http1_add_field(struct http1_exchange *exchange, const char *name, const char *value)
+{
+    writer_print(&exchange->fields, "%s: %s\r\n", name, value);
 }
 
 void http1_respond(struct http1_exchange *exchange, int status, const char *content_type, struct bytes body)
@@ -231,9 +239,23 @@ void http1_stream_end(struct http1_exchange *exchange)
     answered(http1_connection_of(exchange));
 }
 
+void http1_stream_pause(struct http1_exchange *exchange)
+{
+    exchange->is_paused = true;
+}
+
+void http1_stream_resume(struct http1_exchange *exchange)
+{
+    struct http1_connection *connection = http1_connection_of(exchange);
+    if (exchange->is_paused && connection->state == HTTP1_STREAMING) {
+        loop_defer_bulk(connection->server->loop, &connection->fill);
+    }
+    exchange->is_paused = false;
+}
+
 void http1_stream_step(struct http1_exchange *exchange)
 {
-    if (!exchange->has_ended_stream && exchange->stream.on_writable != NULL) {
+    if (!exchange->has_ended_stream && !exchange->is_paused && exchange->stream.on_writable != NULL) {
         exchange->stream.on_writable(exchange, exchange->stream.context);
     }
 }
@@ -244,6 +266,7 @@ void http1_exchange_clear(struct http1_exchange *exchange)
     memory_free(exchange->head_memory);
     memory_free(exchange->method);
     memory_free(exchange->path);
+    writer_free(&exchange->fields);
     struct http1_stream_handlers stream = exchange->stream;
     memset(exchange, 0, sizeof *exchange);
     if (stream.on_closed != NULL) {

@@ -54,6 +54,9 @@ char *http1_header(
 struct bytes http1_body(const struct http1_exchange *exchange);
 const struct socket_address *http1_peer(const struct http1_exchange *exchange);
 
+/* A further field of the answer's head, before the answer. Both texts are constants or made by us: nothing is escaped. */
+void http1_add_field(struct http1_exchange *exchange, const char *name, const char *value);
+
 /* Answers. Each exchange gets exactly one respond or one stream, within the handler or later. */
 void http1_respond(struct http1_exchange *exchange, int status, const char *content_type, struct bytes body);
 void http1_respond_text(struct http1_exchange *exchange, int status, const char *text);    /* text/plain */
@@ -71,5 +74,8 @@ void http1_stream_begin(struct http1_exchange *exchange, int status, const char 
     const struct http1_stream_handlers *handlers);
 void http1_stream_write(struct http1_exchange *exchange, struct bytes piece);
 void http1_stream_end(struct http1_exchange *exchange);
+/* Nothing to write until somebody else has answered: no on_writable before the resume. */
+void http1_stream_pause(struct http1_exchange *exchange);
+void http1_stream_resume(struct http1_exchange *exchange);
 
 #endif

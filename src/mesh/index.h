@@ -65,7 +65,7 @@ struct endpoint_set {
     _Atomic uint32_t references;
     uint32_t key_length;
     struct persistent_map *workloads;
-    char key[]; /* "namespace/hostname" */
+    char key[]; /* "namespace/hostname", with a NUL */
 };
 /* Takes over the reference to the map. */
 struct endpoint_set *endpoint_set_new(struct bytes key, struct persistent_map *workloads);

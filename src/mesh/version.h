@@ -109,7 +109,7 @@ bool mesh_endpoints_next(struct mesh_endpoint_iterator *iterator, struct mesh_en
 bool mesh_find_endpoint(const struct mesh_version *version, const struct service *service, struct bytes workload_uid,
     struct mesh_endpoint *endpoint);
 
-/* Keys that workloads name but no service has, for dumps: the borrowed next key, or false at the end. */
+/* Keys that workloads name but no service has, for dumps: the borrowed next key, a NUL behind it, or false at the end. */
 void mesh_staged_services_begin(const struct mesh_version *version, struct persistent_map_iterator *iterator);
 bool mesh_staged_services_next(
     const struct mesh_version *version, struct persistent_map_iterator *iterator, struct bytes *key);

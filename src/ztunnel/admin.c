@@ -185,6 +185,12 @@ struct result admin_listen(struct admin *admin)
     return result_in(http1_server_listen(admin->metrics_server, &any, NULL), "metrics port");
 }
 
+void admin_set_state(struct admin *admin, struct live_view *live, const struct mesh_version *local)
+{
+    admin->settings.source.live = live;
+    admin->settings.source.local = local;
+}
+
 void admin_set_pods(struct admin *admin, const struct inpod_manager *pods)
 {
     admin->settings.source.pods = pods;

@@ -18,7 +18,8 @@ struct admin_settings {
 
 struct admin *admin_new(struct loop *control, const struct admin_settings *settings);
 struct result admin_listen(struct admin *admin);
-/* The pods that the dump shows exist only after start. */
+/* What the dumps show is there only after start. `local` (what a local file made) may be NULL. */
+void admin_set_state(struct admin *admin, struct live_view *live, const struct mesh_version *local);
 void admin_set_pods(struct admin *admin, const struct inpod_manager *pods);
 void admin_free(struct admin *admin);
 

@@ -19,6 +19,7 @@
 #include "ztunnel/worker.h"
 #include "ztunnel/xds_feed.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -45,6 +46,8 @@ struct application {
     struct xds_feed *feed;
     struct pod_launch_site launch_site;
     struct network_namespace own_namespace;
+    struct mesh_version *local_version; /* what the local file made; NULL: there was none */
+    struct live_view *live;
     struct inpod_manager *pods;
     bool have_pods_stopped;
     struct pod_assignment *own;        /* shared mode: ztunnel's own identity; NULL: none */
@@ -403,7 +406,10 @@ static struct result load_local_file(struct application *application)
         mesh_change_discard(change);
         return loaded;
     }
-    mesh_publication_publish(application->shared.publication, mesh_change_commit(change));
+    struct mesh_version *version = mesh_change_commit(change);
+    application->local_version = mesh_version_reference(version);
+    malloc_trim(0); /* parsing a large file took many times its size */
+    mesh_publication_publish(application->shared.publication, version);
     return result_ok();
 }
 
@@ -468,7 +474,9 @@ static struct result start_servers(struct application *application)
         result_in(readiness_listen(application->readiness, configuration->readiness_port, configuration->ipv6_enabled),
             "readiness port"));
     const struct admin_settings settings = {
-        .source = { configuration, application->shared.publication, application->shared.certificates, NULL },
+        .source = { .configuration = configuration,
+            .publication = application->shared.publication,
+            .certificates = application->shared.certificates },
         .metrics = application->shared.metrics,
         .shard = application->shard,
         .on_quit = on_quit,
@@ -484,6 +492,8 @@ static struct result start(struct application *application)
     RESULT_TRY(start_servers(application));
     RESULT_TRY(start_workers(application));
     RESULT_TRY(start_model(application));
+    application->live = live_view_new(application->loop, application->workers, application->worker_count);
+    admin_set_state(application->admin, application->live, application->local_version);
     if (application->configuration->proxy_mode == PROXY_MODE_SHARED) {
         RESULT_TRY(broker_watch_death(application->shared.broker, application->loop, on_broker_death, application));
     }
@@ -504,9 +514,14 @@ static void free_all(struct application *application)
     for (size_t i = 0; i < application->worker_count; i++) {
         worker_stop(&application->workers[i]);
     }
+    if (application->live != NULL) {
+        live_view_workers_gone(application->live);
+    }
     memory_free(application->workers);
     memory_free(application->dedicated);
     admin_free(application->admin);
+    live_view_free(application->live);
+    mesh_version_release(application->local_version);
     readiness_free(application->readiness);
     inpod_manager_free(application->pods);
     network_namespace_close(&application->own_namespace);

@@ -1,35 +1,38 @@
 #include "ztunnel/config_dump.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
-#include "base/text.h"
-#include "tls/certificate_bundle.h"
-#include "tls/identity.h"
+#include "ztunnel/certificate_dump.h"
+#include "ztunnel/connection.h"
 #include "ztunnel/model_dump.h"
-#include "ztunnel/pod_assignment.h"
+#include "ztunnel/pod_state_dump.h"
+#include "ztunnel/sorted_items.h"
 #include "ztunnel/version.h"
 
-#include <stdlib.h>
+#define PIECE_BYTES (32u * 1024) /* written in one turn of the loop */
+#define COLLECTED_A_STEP 2048
 
-/* One pod with the connections its worker reported. */
-struct dumped_pod {
-    char *uid, *name, *namespace_, *service_account;
-    bool is_up;
-    char *connections; /* JSON; NULL: not (yet) reported */
-    struct config_dump *dump;
-};
+enum advance { ADVANCE_AGAIN, ADVANCE_NEXT_PART, ADVANCE_WAIT };
 
 /* One answer under way. */
 struct config_dump {
     struct http1_exchange *exchange;
     struct config_dump_source source;
     struct mesh_version *version;
-    struct dumped_pod *pods;
-    size_t pod_count;
-    size_t awaited;
+    struct writer out;
+    struct json_writer json;
+    size_t part;
+    /* The list that is being written. */
+    bool is_collected, is_begun;
+    struct persistent_map_iterator iterator;
+    struct sorted_items items;
+    /* The endpoints of the service that is being written, or of a staged one. */
+    const struct service *service;
+    const char *staged_key;
+    bool are_endpoints_collected;
+    struct mesh_endpoint_iterator endpoint_iterator;
+    struct sorted_items endpoints;
+    struct pod_state_dump *pod_states;
 };
-
-typedef const char *sort_key(const void *item);
 
 static const char *workload_key(const void *item)
 {
@@ -46,268 +49,341 @@ static const char *policy_key(const void *item)
     return ((const struct policy *)item)->key;
 }
 
-static int compare_items(const void *left, const void *right, void *key)
+static const char *text_key(const void *item)
 {
-    sort_key *key_of = *(sort_key **)key;
-    return strcmp(key_of(*(const void *const *)left), key_of(*(const void *const *)right));
+    return item;
 }
 
-static void sort_items(const void **items, size_t count, sort_key *key)
+/* One kind of item: how a version enumerates them, and in which order. */
+struct list_kind {
+    const char *key;
+    item_key *item_key;
+    size_t (*count)(const struct mesh_version *version);
+    void (*begin)(const struct mesh_version *version, struct persistent_map_iterator *iterator);
+    const void *(*next)(const struct mesh_version *version, struct persistent_map_iterator *iterator);
+    /* Writes an item, or the beginning of one whose endpoints follow. */
+    void (*write)(struct config_dump *dump, const void *item);
+};
+
+static const void *next_workload(const struct mesh_version *version, struct persistent_map_iterator *iterator)
 {
-    if (count > 0) {
-        qsort_r(items, count, sizeof *items, compare_items, &key);
-    }
+    (void)version;
+    return mesh_workloads_next(iterator);
 }
 
-static void write_workloads(const struct config_dump *dump, struct json_writer *json)
+static const void *next_service(const struct mesh_version *version, struct persistent_map_iterator *iterator)
 {
-    size_t count = 0;
-    const void **items = memory_allocate_zeroed(mesh_version_workload_count(dump->version), sizeof *items);
-    struct persistent_map_iterator iterator;
-    mesh_workloads_begin(dump->version, &iterator);
-    for (const struct workload *workload; (workload = mesh_workloads_next(&iterator)) != NULL;) {
-        items[count++] = workload;
-    }
-    sort_items(items, count, workload_key);
-    json_write_array_begin(json);
-    for (size_t i = 0; i < count; i++) {
-        dump_workload(items[i], json);
-    }
-    json_write_array_end(json);
-    memory_free(items);
+    (void)version;
+    return mesh_services_next(iterator);
 }
 
-static void write_services(const struct config_dump *dump, struct json_writer *json)
+static const void *next_policy(const struct mesh_version *version, struct persistent_map_iterator *iterator)
 {
-    size_t count = 0;
-    const void **items = memory_allocate_zeroed(mesh_version_service_count(dump->version), sizeof *items);
-    struct persistent_map_iterator iterator;
-    mesh_services_begin(dump->version, &iterator);
-    for (const struct service *service; (service = mesh_services_next(&iterator)) != NULL;) {
-        items[count++] = service;
-    }
-    sort_items(items, count, service_key);
-    json_write_array_begin(json);
-    for (size_t i = 0; i < count; i++) {
-        dump_service(dump->version, items[i], json);
-    }
-    json_write_array_end(json);
-    memory_free(items);
+    (void)version;
+    return mesh_policies_next(iterator);
 }
 
-static void write_policies(const struct config_dump *dump, struct json_writer *json)
+static const void *next_staged_service(const struct mesh_version *version, struct persistent_map_iterator *iterator)
 {
-    size_t count = 0;
-    const void **items = memory_allocate_zeroed(mesh_version_policy_count(dump->version), sizeof *items);
-    struct persistent_map_iterator iterator;
-    mesh_policies_begin(dump->version, &iterator);
-    for (const struct policy *policy; (policy = mesh_policies_next(&iterator)) != NULL;) {
-        items[count++] = policy;
-    }
-    sort_items(items, count, policy_key);
-    json_write_array_begin(json);
-    for (size_t i = 0; i < count; i++) {
-        dump_policy(items[i], json);
-    }
-    json_write_array_end(json);
-    memory_free(items);
-}
-
-static void write_staged_services(const struct config_dump *dump, struct json_writer *json)
-{
-    struct persistent_map_iterator iterator;
     struct bytes key;
-    mesh_staged_services_begin(dump->version, &iterator);
-    json_write_object_begin(json);
-    while (mesh_staged_services_next(dump->version, &iterator, &key)) {
-        char *name = string_duplicate_n((const char *)key.data, key.length);
-        json_write_key(json, name);
-        memory_free(name);
-        json_write_object_begin(json);
-        struct mesh_endpoint_iterator endpoints;
-        struct mesh_endpoint endpoint;
-        mesh_endpoints_begin(dump->version, key, &endpoints);
-        while (mesh_endpoints_next(&endpoints, &endpoint)) {
-            json_write_key(json, endpoint.workload_uid);
-            dump_endpoint(&endpoint, json);
+    return mesh_staged_services_next(version, iterator, &key) ? key.data : NULL;
+}
+
+static size_t no_count(const struct mesh_version *version)
+{
+    (void)version;
+    return 0;
+}
+
+static void write_workload(struct config_dump *dump, const void *item)
+{
+    dump_workload(item, &dump->json);
+}
+
+static void write_local_workload(struct config_dump *dump, const void *item)
+{
+    dump_local_workload(item, &dump->json);
+}
+
+static void write_policy(struct config_dump *dump, const void *item)
+{
+    dump_policy(item, &dump->json);
+}
+
+static void begin_endpoints(struct config_dump *dump, const char *key)
+{
+    dump->are_endpoints_collected = false;
+    mesh_endpoints_begin(dump->version, bytes_of_string(key), &dump->endpoint_iterator);
+    sorted_items_begin(&dump->endpoints, text_key, 0);
+}
+
+static void write_service(struct config_dump *dump, const void *item)
+{
+    dump->service = item;
+    dump_service_begin(item, &dump->json);
+    begin_endpoints(dump, dump->service->key);
+}
+
+static void write_local_service(struct config_dump *dump, const void *item)
+{
+    const struct service *service = item;
+    dump_service_begin(service, &dump->json);
+    dump_listed_endpoints(service, &dump->json);
+    dump_service_end(service, &dump->json);
+}
+
+static void write_staged_service(struct config_dump *dump, const void *item)
+{
+    dump->staged_key = item;
+    json_write_key(&dump->json, item);
+    json_write_object_begin(&dump->json);
+    begin_endpoints(dump, item);
+}
+
+static const struct list_kind WORKLOADS = { "workloads", workload_key, mesh_version_workload_count,
+    mesh_workloads_begin, next_workload, write_workload };
+static const struct list_kind SERVICES = { "services", service_key, mesh_version_service_count, mesh_services_begin,
+    next_service, write_service };
+static const struct list_kind POLICIES = { "policies", policy_key, mesh_version_policy_count, mesh_policies_begin,
+    next_policy, write_policy };
+static const struct list_kind STAGED_SERVICES = { "stagedServices", text_key, no_count, mesh_staged_services_begin,
+    next_staged_service, write_staged_service };
+static const struct list_kind LOCAL_WORKLOADS = { "workloads", workload_key, mesh_version_workload_count,
+    mesh_workloads_begin, next_workload, write_local_workload };
+static const struct list_kind LOCAL_SERVICES = { "services", service_key, mesh_version_service_count,
+    mesh_services_begin, next_service, write_local_service };
+
+static bool find_endpoint(const struct config_dump *dump, const char *uid, struct mesh_endpoint *endpoint)
+{
+    if (dump->service != NULL) {
+        return mesh_find_endpoint(dump->version, dump->service, bytes_of_string(uid), endpoint);
+    }
+    const struct workload *workload = mesh_workload_by_uid(dump->version, bytes_of_string(uid));
+    const struct workload_service *entry =
+        workload != NULL ? workload_find_service(workload, bytes_of_string(dump->staged_key)) : NULL;
+    if (entry == NULL) {
+        return false;
+    }
+    *endpoint = (struct mesh_endpoint){ uid, workload, entry->ports, entry->port_count, workload->is_healthy };
+    return true;
+}
+
+/* True when every endpoint of the service has been written. */
+static bool write_endpoint(struct config_dump *dump)
+{
+    struct mesh_endpoint endpoint;
+    if (!dump->are_endpoints_collected) {
+        for (int i = 0; i < COLLECTED_A_STEP; i++) {
+            if (!mesh_endpoints_next(&dump->endpoint_iterator, &endpoint)) {
+                dump->are_endpoints_collected = true;
+                break;
+            }
+            bool is_shown = dump->service == NULL || endpoint.is_healthy || dump->service->allows_unhealthy;
+            if (is_shown) {
+                sorted_items_add(&dump->endpoints, endpoint.workload_uid);
+            }
         }
-        json_write_object_end(json);
+        return false;
     }
-    json_write_object_end(json);
-}
-
-static void write_certificate(const struct x509_st *certificate, struct json_writer *json)
-{
-    int64_t not_before_s;
-    int64_t not_after_s;
-    char time[40];
-    struct writer pem = writer_growing();
-    struct writer encoded = writer_growing();
-    certificate_write_pem(certificate, &pem);
-    writer_add_base64(&encoded, writer_bytes(&pem));
-    certificate_validity(certificate, &not_before_s, &not_after_s);
-    char *serial = certificate_serial(certificate);
-    json_write_object_begin(json);
-    clock_format_rfc3339(not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-    json_write_member_string(json, "expirationTime", time);
-    json_write_member_string(json, "pem", writer_string(&encoded));
-    json_write_member_string(json, "serialNumber", serial);
-    clock_format_rfc3339(not_before_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-    json_write_member_string(json, "validFrom", time);
-    json_write_object_end(json);
-    memory_free(serial);
-    writer_free(&encoded);
-    writer_free(&pem);
-}
-
-static void write_certificate_state(const struct certificate_view *view, struct json_writer *json)
-{
-    struct writer state = writer_growing();
-    switch (view->state) {
-    case CERTIFICATE_INITIALIZING:
-        writer_add_string(&state, "Initializing");
-        break;
-    case CERTIFICATE_AVAILABLE:
-        writer_add_string(&state, "Available");
-        break;
-    case CERTIFICATE_UNAVAILABLE:
-        writer_print(&state, "Unavailable: %s", view->failure);
-        break;
+    if (!sorted_items_prepare(&dump->endpoints)) {
+        return false;
     }
-    json_write_member_string(json, "state", writer_string(&state));
-    writer_free(&state);
+    const char *uid = sorted_items_next(&dump->endpoints);
+    if (uid == NULL) {
+        return true;
+    }
+    if (find_endpoint(dump, uid, &endpoint)) {
+        json_write_key(&dump->json, uid);
+        dump_endpoint(&endpoint, &dump->json);
+    }
+    return false;
 }
 
-static void visit_certificate(const struct certificate_view *view, void *context)
+static bool is_writing_endpoints(const struct config_dump *dump)
 {
-    struct json_writer *json = context;
-    const struct certificate_bundle *bundle = view->certificate != NULL ? view->certificate->bundle : NULL;
-    json_write_object_begin(json);
-    json_write_key(json, "certChain");
-    json_write_array_begin(json);
-    if (bundle != NULL) {
-        write_certificate(bundle->leaf, json);
-        for (size_t i = 0; i < bundle->intermediates.count; i++) {
-            write_certificate(bundle->intermediates.items[i], json);
+    return dump->service != NULL || dump->staged_key != NULL;
+}
+
+static void end_endpoints(struct config_dump *dump)
+{
+    sorted_items_free(&dump->endpoints);
+    if (dump->service != NULL) {
+        dump_service_end(dump->service, &dump->json);
+    } else {
+        json_write_object_end(&dump->json);
+    }
+    dump->service = NULL;
+    dump->staged_key = NULL;
+}
+
+/* Collects, sorts and writes the items of one kind, a little at a time. */
+static enum advance write_list(
+    struct config_dump *dump, const struct mesh_version *version, const struct list_kind *kind, bool is_object)
+{
+    if (is_writing_endpoints(dump)) {
+        if (write_endpoint(dump)) {
+            end_endpoints(dump);
+        }
+        return ADVANCE_AGAIN;
+    }
+    if (!dump->is_begun) {
+        dump->is_begun = true;
+        dump->is_collected = version == NULL;
+        json_write_key(&dump->json, kind->key);
+        (is_object ? json_write_object_begin : json_write_array_begin)(&dump->json);
+        sorted_items_begin(&dump->items, kind->item_key, version != NULL ? kind->count(version) : 0);
+        if (version != NULL) {
+            kind->begin(version, &dump->iterator);
         }
     }
-    json_write_array_end(json);
-    json_write_member_string(json, "identity", view->identity);
-    json_write_key(json, "rootCerts");
-    json_write_array_begin(json);
-    for (size_t i = 0; bundle != NULL && i < bundle->roots.count; i++) {
-        write_certificate(bundle->roots.items[i], json);
-    }
-    json_write_array_end(json);
-    write_certificate_state(view, json);
-    json_write_object_end(json);
-}
-
-static void write_workload_state(const struct config_dump *dump, struct json_writer *json)
-{
-    json_write_object_begin(json);
-    for (size_t i = 0; i < dump->pod_count; i++) {
-        const struct dumped_pod *pod = &dump->pods[i];
-        json_write_key(json, pod->uid);
-        json_write_object_begin(json);
-        if (pod->connections != NULL) {
-            json_write_key(json, "connections");
-            json_write_raw(json, bytes_of_string(pod->connections));
+    if (!dump->is_collected) {
+        for (int i = 0; i < COLLECTED_A_STEP && !dump->is_collected; i++) {
+            const void *item = kind->next(version, &dump->iterator);
+            dump->is_collected = item == NULL;
+            if (item != NULL) {
+                sorted_items_add(&dump->items, item);
+            }
         }
-        json_write_key(json, "info");
-        json_write_object_begin(json);
-        json_write_member_string(json, "name", pod->name);
-        json_write_member_string(json, "namespace", pod->namespace_);
-        json_write_member_string(json, "serviceAccount", pod->service_account);
-        json_write_object_end(json);
-        json_write_member_string(json, "state", pod->is_up ? "Up" : "Pending");
-        json_write_object_end(json);
+        return ADVANCE_AGAIN;
     }
-    json_write_object_end(json);
+    if (!sorted_items_prepare(&dump->items)) {
+        return ADVANCE_AGAIN;
+    }
+    const void *item = sorted_items_next(&dump->items);
+    if (item != NULL) {
+        kind->write(dump, item);
+        return ADVANCE_AGAIN;
+    }
+    sorted_items_free(&dump->items);
+    dump->is_begun = false;
+    (is_object ? json_write_object_end : json_write_array_end)(&dump->json);
+    return ADVANCE_NEXT_PART;
 }
 
-static void write_document(const struct config_dump *dump, struct json_writer *json)
+static enum advance part_begin(struct config_dump *dump)
 {
-    json_write_object_begin(json);
-    json_write_key(json, "certificates");
-    json_write_array_begin(json);
-    certificate_store_visit(dump->source.certificates, visit_certificate, json);
-    json_write_array_end(json);
-    json_write_key(json, "config");
-    configuration_dump(dump->source.configuration, json);
-    json_write_key(json, "policies");
-    write_policies(dump, json);
-    json_write_key(json, "services");
-    write_services(dump, json);
-    json_write_key(json, "stagedServices");
-    write_staged_services(dump, json);
-    json_write_key(json, "version");
-    version_dump(dump->source.configuration, json);
-    if (dump->source.pods != NULL) {
-        json_write_key(json, "workloadState");
-        write_workload_state(dump, json);
-    }
-    json_write_key(json, "workloads");
-    write_workloads(dump, json);
-    json_write_object_end(json);
+    json_write_object_begin(&dump->json);
+    json_write_key(&dump->json, "certificates");
+    json_write_array_begin(&dump->json);
+    certificate_store_visit(dump->source.certificates, certificate_dump, &dump->json);
+    json_write_array_end(&dump->json);
+    json_write_key(&dump->json, "config");
+    configuration_dump(dump->source.configuration, &dump->json);
+    return ADVANCE_NEXT_PART;
 }
 
-static void free_dump(struct config_dump *dump)
+static enum advance part_policies(struct config_dump *dump)
 {
-    for (size_t i = 0; i < dump->pod_count; i++) {
-        struct dumped_pod *pod = &dump->pods[i];
-        memory_free(pod->uid);
-        memory_free(pod->name);
-        memory_free(pod->namespace_);
-        memory_free(pod->service_account);
-        memory_free(pod->connections);
+    return write_list(dump, dump->version, &POLICIES, false);
+}
+
+static enum advance part_services(struct config_dump *dump)
+{
+    return write_list(dump, dump->version, &SERVICES, false);
+}
+
+static enum advance part_staged_services(struct config_dump *dump)
+{
+    return write_list(dump, dump->version, &STAGED_SERVICES, true);
+}
+
+static enum advance part_local_begin(struct config_dump *dump)
+{
+    json_write_key(&dump->json, "staticConfig");
+    json_write_object_begin(&dump->json);
+    return ADVANCE_NEXT_PART;
+}
+
+static enum advance part_local_policies(struct config_dump *dump)
+{
+    return write_list(dump, dump->source.local, &POLICIES, false);
+}
+
+static enum advance part_local_services(struct config_dump *dump)
+{
+    return write_list(dump, dump->source.local, &LOCAL_SERVICES, false);
+}
+
+static enum advance part_local_workloads(struct config_dump *dump)
+{
+    return write_list(dump, dump->source.local, &LOCAL_WORKLOADS, false);
+}
+
+static enum advance part_version(struct config_dump *dump)
+{
+    json_write_object_end(&dump->json); /* staticConfig */
+    json_write_key(&dump->json, "version");
+    version_dump(dump->source.configuration, &dump->json);
+    return ADVANCE_NEXT_PART;
+}
+
+static void on_pod_state(void *context)
+{
+    struct config_dump *dump = context;
+    http1_stream_resume(dump->exchange);
+}
+
+static enum advance part_pod_states(struct config_dump *dump)
+{
+    if (dump->source.pods == NULL) {
+        return ADVANCE_NEXT_PART;
     }
-    memory_free(dump->pods);
+    if (dump->pod_states == NULL) {
+        dump->pod_states = pod_state_dump_new(dump->source.pods, dump->source.live, on_pod_state, dump);
+        json_write_key(&dump->json, "workloadState");
+        json_write_object_begin(&dump->json);
+    }
+    switch (pod_state_dump_write(dump->pod_states, &dump->json)) {
+    case POD_STATE_WRITTEN:
+        return ADVANCE_AGAIN;
+    case POD_STATE_WAITS:
+        return ADVANCE_WAIT;
+    case POD_STATE_OVER:
+        break;
+    }
+    json_write_object_end(&dump->json);
+    return ADVANCE_NEXT_PART;
+}
+
+static enum advance part_workloads(struct config_dump *dump)
+{
+    return write_list(dump, dump->version, &WORKLOADS, false);
+}
+
+/* In the alphabetical order of the keys. */
+static enum advance (*const PARTS[])(struct config_dump *dump) = { part_begin, part_policies, part_services,
+    part_staged_services, part_local_begin, part_local_policies, part_local_services, part_local_workloads,
+    part_version, part_pod_states, part_workloads };
+
+static void on_writable(struct http1_exchange *exchange, void *context)
+{
+    struct config_dump *dump = context;
+    enum advance advance = ADVANCE_AGAIN;
+    while (dump->part < ARRAY_LENGTH(PARTS) && dump->out.length < PIECE_BYTES && advance != ADVANCE_WAIT) {
+        advance = PARTS[dump->part](dump);
+        dump->part += advance == ADVANCE_NEXT_PART;
+    }
+    if (dump->part == ARRAY_LENGTH(PARTS)) {
+        json_write_object_end(&dump->json);
+    }
+    http1_stream_write(exchange, writer_bytes(&dump->out));
+    writer_clear(&dump->out);
+    if (dump->part == ARRAY_LENGTH(PARTS)) {
+        http1_stream_end(exchange);
+    } else if (advance == ADVANCE_WAIT) {
+        http1_stream_pause(exchange);
+    }
+}
+
+static void on_closed(void *context)
+{
+    struct config_dump *dump = context;
+    pod_state_dump_free(dump->pod_states);
+    sorted_items_free(&dump->items);
+    sorted_items_free(&dump->endpoints);
     mesh_version_release(dump->version);
+    writer_free(&dump->out);
     memory_free(dump);
-}
-
-static void finish(struct config_dump *dump)
-{
-    struct writer out = writer_growing();
-    struct json_writer json = json_writer_of(&out, true);
-    write_document(dump, &json);
-    http1_respond(dump->exchange, 200, "application/json", writer_bytes(&out));
-    writer_free(&out);
-    free_dump(dump);
-}
-
-static void on_connections(void *context, char *text)
-{
-    struct dumped_pod *pod = context;
-    pod->connections = text;
-    if (--pod->dump->awaited == 0) {
-        finish(pod->dump);
-    }
-}
-
-static void collect_pod(const struct inpod_view *view, void *context)
-{
-    struct config_dump *dump = context;
-    dump->pods = memory_resize(dump->pods, dump->pod_count + 1, sizeof *dump->pods);
-    dump->pods[dump->pod_count++] = (struct dumped_pod){ string_duplicate(view->uid), string_duplicate(view->name),
-        string_duplicate(view->namespace_), string_duplicate(view->service_account), view->is_up, NULL, dump };
-}
-
-static int compare_pods(const void *left, const void *right)
-{
-    return strcmp(((const struct dumped_pod *)left)->uid, ((const struct dumped_pod *)right)->uid);
-}
-
-static void ask_pod(const struct inpod_view *view, void *context)
-{
-    struct config_dump *dump = context;
-    for (size_t i = 0; view->assignment != NULL && i < dump->pod_count; i++) {
-        if (strcmp(dump->pods[i].uid, view->uid) == 0) {
-            dump->awaited++;
-            pod_assignment_dump(view->assignment, on_connections, &dump->pods[i]);
-        }
-    }
 }
 
 void config_dump_answer(struct http1_exchange *exchange, const struct config_dump_source *source)
@@ -316,14 +392,7 @@ void config_dump_answer(struct http1_exchange *exchange, const struct config_dum
     dump->exchange = exchange;
     dump->source = *source;
     dump->version = mesh_publication_reference(source->publication);
-    if (source->pods != NULL) {
-        inpod_manager_visit(source->pods, collect_pod, dump);
-        if (dump->pod_count > 0) {
-            qsort(dump->pods, dump->pod_count, sizeof *dump->pods, compare_pods);
-        }
-        inpod_manager_visit(source->pods, ask_pod, dump);
-    }
-    if (dump->awaited == 0) {
-        finish(dump);
-    }
+    dump->json = json_writer_of(&dump->out, true);
+    const struct http1_stream_handlers handlers = { on_writable, on_closed, dump };
+    http1_stream_begin(exchange, 200, "application/json", &handlers);
 }

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "mesh/baggage.h"
 #include "ztunnel/access_log.h"
+#include "ztunnel/live_walk.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
@@ -152,6 +153,7 @@ void connection_finish(struct connection *connection, enum close_state close_sta
         access_log_refused(
             connection->pod, connection->direction, &connection->peer, &connection->destination, connection->error);
     }
+    live_walks_skip_connection(connection->pod->worker, connection);
     list_remove(&connection->link);
     connection->pod->account.connections--;
     release(connection);

@@ -19,13 +19,30 @@ static void dump_ip(struct json_writer *json, const struct ip_address *ip)
     json_write_string(json, ip_format(ip, text));
 }
 
+struct port_member {
+    char key[8];
+    uint16_t target;
+};
+
+static int compare_port_members(const void *left, const void *right)
+{
+    return strcmp(((const struct port_member *)left)->key, ((const struct port_member *)right)->key);
+}
+
+/* Keys of an object are sorted as texts: "443" comes before "80". */
 static void dump_ports(struct json_writer *json, const struct port_mapping *ports, size_t count)
 {
+    struct port_member *AUTO_FREE members = memory_allocate_zeroed(count + 1, sizeof *members);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(members[i].key, sizeof members[i].key, "%u", ports[i].service_port);
+        members[i].target = ports[i].target_port;
+    }
+    if (count > 1) {
+        qsort(members, count, sizeof *members, compare_port_members);
+    }
     json_write_object_begin(json);
     for (size_t i = 0; i < count; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "%u", ports[i].service_port);
-        json_write_member_unsigned(json, key, ports[i].target_port);
+        json_write_member_unsigned(json, members[i].key, members[i].target);
     }
     json_write_object_end(json);
 }
@@ -86,8 +103,11 @@ static void dump_texts(struct json_writer *json, const char *key, const char *co
     json_write_array_end(json);
 }
 
-static void dump_workload_services(struct json_writer *json, const struct workload *workload)
+static void dump_service_names(struct json_writer *json, const struct workload *workload)
 {
+    if (workload->service_count == 0) {
+        return;
+    }
     json_write_key(json, "services");
     json_write_array_begin(json);
     for (size_t i = 0; i < workload->service_count; i++) {
@@ -96,8 +116,36 @@ static void dump_workload_services(struct json_writer *json, const struct worklo
     json_write_array_end(json);
 }
 
+static int compare_services(const void *left, const void *right)
+{
+    const struct workload_service *left_service = left;
+    const struct workload_service *right_service = right;
+    return strcmp(left_service->key, right_service->key);
+}
+
+/* As a local file has them: each with its ports. */
+static void dump_service_ports(struct json_writer *json, const struct workload *workload)
+{
+    size_t count = workload->service_count;
+    struct workload_service *AUTO_FREE sorted = memory_allocate_zeroed(count + 1, sizeof *sorted);
+    if (count > 0) {
+        memcpy(sorted, workload->services, count * sizeof *sorted);
+        qsort(sorted, count, sizeof *sorted, compare_services);
+    }
+    json_write_key(json, "services");
+    json_write_object_begin(json);
+    for (size_t i = 0; i < count; i++) {
+        json_write_key(json, sorted[i].key);
+        dump_ports(json, sorted[i].ports, sorted[i].port_count);
+    }
+    json_write_object_end(json);
+}
+
+typedef void services_dumper(struct json_writer *json, const struct workload *workload);
+
 /* Keys in alphabetical order, as all of the dump. */
-void dump_workload(const struct workload *workload, struct json_writer *json)
+static void dump_workload_with(
+    const struct workload *workload, services_dumper *dump_services, struct json_writer *json)
 {
     json_write_object_begin(json);
     if (workload->has_application_tunnel) {
@@ -127,9 +175,7 @@ void dump_workload(const struct workload *workload, struct json_writer *json)
     member_if_set(json, "node", workload_text(workload, WORKLOAD_NODE));
     json_write_member_string(json, "protocol", workload->protocol == WORKLOAD_HBONE ? "HBONE" : "TCP");
     member_if_set(json, "serviceAccount", workload_text(workload, WORKLOAD_SERVICE_ACCOUNT));
-    if (workload->service_count > 0) {
-        dump_workload_services(json, workload);
-    }
+    dump_services(json, workload);
     json_write_member_string(json, "status", workload->is_healthy ? "Healthy" : "Unhealthy");
     member_if_set(json, "trustDomain", workload_text(workload, WORKLOAD_TRUST_DOMAIN));
     member_if_set(json, "uid", workload_text(workload, WORKLOAD_UID));
@@ -148,6 +194,16 @@ void dump_workload(const struct workload *workload, struct json_writer *json)
     json_write_object_end(json);
 }
 
+void dump_workload(const struct workload *workload, struct json_writer *json)
+{
+    dump_workload_with(workload, dump_service_names, json);
+}
+
+void dump_local_workload(const struct workload *workload, struct json_writer *json)
+{
+    dump_workload_with(workload, dump_service_ports, json);
+}
+
 void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *json)
 {
     json_write_object_begin(json);
@@ -158,36 +214,26 @@ void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *jso
     json_write_object_end(json);
 }
 
-static int compare_endpoints(const void *left, const void *right)
+static int compare_listed_endpoints(const void *left, const void *right)
 {
-    const struct mesh_endpoint *left_endpoint = left;
-    const struct mesh_endpoint *right_endpoint = right;
-    return strcmp(left_endpoint->workload_uid, right_endpoint->workload_uid);
+    return strcmp(
+        ((const struct service_endpoint *)left)->workload_uid, ((const struct service_endpoint *)right)->workload_uid);
 }
 
-static void dump_endpoints(const struct mesh_version *version, const struct service *service, struct json_writer *json)
+void dump_listed_endpoints(const struct service *service, struct json_writer *json)
 {
-    struct mesh_endpoint_iterator iterator;
-    struct mesh_endpoint *endpoints = NULL;
-    size_t count = 0;
-    mesh_endpoints_begin(version, bytes_of_string(service->key), &iterator);
-    struct mesh_endpoint endpoint;
-    while (mesh_endpoints_next(&iterator, &endpoint)) {
-        if (endpoint.is_healthy || service->allows_unhealthy) {
-            endpoints = memory_resize(endpoints, count + 1, sizeof *endpoints);
-            endpoints[count++] = endpoint;
-        }
-    }
+    size_t count = service->endpoint_count;
+    struct service_endpoint *AUTO_FREE sorted = memory_allocate_zeroed(count + 1, sizeof *sorted);
     if (count > 0) {
-        qsort(endpoints, count, sizeof *endpoints, compare_endpoints);
+        memcpy(sorted, service->endpoints, count * sizeof *sorted);
+        qsort(sorted, count, sizeof *sorted, compare_listed_endpoints);
     }
-    json_write_object_begin(json);
     for (size_t i = 0; i < count; i++) {
-        json_write_key(json, endpoints[i].workload_uid);
-        dump_endpoint(&endpoints[i], json);
+        const struct mesh_endpoint endpoint = { sorted[i].workload_uid, NULL, sorted[i].ports, sorted[i].port_count,
+            sorted[i].is_healthy };
+        json_write_key(json, endpoint.workload_uid);
+        dump_endpoint(&endpoint, json);
     }
-    json_write_object_end(json);
-    memory_free(endpoints);
 }
 
 static void dump_load_balancer(const struct service *service, struct json_writer *json)
@@ -248,16 +294,21 @@ static void dump_weighted_waypoints(const struct service *service, struct json_w
     json_write_array_end(json);
 }
 
-void dump_service(const struct mesh_version *version, const struct service *service, struct json_writer *json)
+void dump_service_begin(const struct service *service, struct json_writer *json)
 {
-    static const char *const FAMILIES[] = { "", "IPv4", "IPv6", "Dual" };
     json_write_object_begin(json);
     json_write_member_bool(json, "canonical", service->is_canonical);
     if (service->cidr_vip_count > 0) {
         dump_cidr_vips(service, json);
     }
     json_write_key(json, "endpoints");
-    dump_endpoints(version, service, json);
+    json_write_object_begin(json);
+}
+
+void dump_service_end(const struct service *service, struct json_writer *json)
+{
+    static const char *const FAMILIES[] = { "", "IPv4", "IPv6", "Dual" };
+    json_write_object_end(json);
     json_write_member_string(json, "hostname", service->hostname);
     member_if_set(json, "ipFamilies", FAMILIES[service->ip_families]);
     if (service->has_load_balancing) {

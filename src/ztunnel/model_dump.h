@@ -7,7 +7,15 @@
 #include "mesh/version.h"
 
 void dump_workload(const struct workload *workload, struct json_writer *json);
-void dump_service(const struct mesh_version *version, const struct service *service, struct json_writer *json);
+/* The same with `services` as a local file states them: a map of ports each (staticConfig). */
+void dump_local_workload(const struct workload *workload, struct json_writer *json);
+
+/* A service may have any number of endpoints: between the two halves they are written one by one, each a key (the
+ * workload's uid) and dump_endpoint. */
+void dump_service_begin(const struct service *service, struct json_writer *json);
+void dump_service_end(const struct service *service, struct json_writer *json);
+/* The endpoints that a local file lists in the service itself: members of the object between the two halves. */
+void dump_listed_endpoints(const struct service *service, struct json_writer *json);
 void dump_policy(const struct policy *policy, struct json_writer *json);
 void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *json);
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "ztunnel/inbound.h"
+#include "ztunnel/live_walk.h"
 #include "ztunnel/outbound.h"
 #include "ztunnel/passthrough.h"
 #include "ztunnel/tunnel_opener.h"
@@ -48,6 +49,7 @@ static void free_pod(struct pod *pod)
     if (pod->namespace_handle != BROKER_OWN_NAMESPACE_HANDLE) {
         broker_forget_namespace(pod->worker->broker, pod->namespace_handle);
     }
+    live_walks_skip_pod(pod->worker, pod);
     list_remove(&pod->link);
     if (pod->on_stopped != NULL) {
         pod->on_stopped(pod->information.uid, pod->context);

@@ -1,6 +1,5 @@
 #include "ztunnel/pod_assignment.h"
 
-#include "base/json_writer.h"
 #include "base/memory.h"
 #include "ztunnel/worker.h"
 
@@ -23,9 +22,6 @@ struct report {
     struct posted posted;
     struct pod_assignment *assignment;
     struct result outcome;
-    char *text;
-    void (*on_text)(void *context, char *text);
-    void *context;
 };
 
 static void deliver_started(struct posted *posted)
@@ -56,14 +52,11 @@ static void deliver_stopped(struct posted *posted)
     free_if_over(assignment);
 }
 
-/* An order has been carried out; with its text, if it asked for one. */
+/* An order has been carried out. */
 static void deliver_order(struct posted *posted)
 {
     struct report *report = CONTAINER_OF(posted, struct report, posted);
     struct pod_assignment *assignment = report->assignment;
-    if (report->on_text != NULL) {
-        report->on_text(report->context, report->text);
-    }
     memory_free(report);
     assignment->orders--;
     free_if_over(assignment);
@@ -142,55 +135,4 @@ void pod_assignment_stop(struct pod_assignment *assignment, uint64_t deadline_ms
     order->assignment = assignment;
     order->deadline_ms = deadline_ms;
     worker_run(assignment->worker, stop_on_worker, order);
-}
-
-struct dump_order {
-    struct pod_assignment *assignment;
-    void (*on_text)(void *context, char *text);
-    void *context;
-};
-
-static void dump_direction(const struct pod *pod, enum connection_direction direction, struct json_writer *json)
-{
-    json_write_array_begin(json);
-    LIST_FOR_EACH(link, &pod->connections) {
-        const struct connection *connection = LIST_ENTRY(link, struct connection, link);
-        if (connection->direction == direction && connection->is_opened) {
-            connection_dump(connection, json);
-        }
-    }
-    json_write_array_end(json);
-}
-
-static void dump_on_worker(struct worker *worker, void *context)
-{
-    (void)worker;
-    struct dump_order *order = context;
-    struct writer out = writer_growing();
-    struct json_writer json = json_writer_of(&out, false);
-    const struct pod *pod = order->assignment->pod;
-    json_write_object_begin(&json);
-    if (pod != NULL) {
-        json_write_key(&json, "inbound");
-        dump_direction(pod, CONNECTION_INBOUND, &json);
-        json_write_key(&json, "outbound");
-        dump_direction(pod, CONNECTION_OUTBOUND, &json);
-    }
-    json_write_object_end(&json);
-    struct report *report = NEW(struct report);
-    report->text = writer_take_string(&out);
-    report->on_text = order->on_text;
-    report->context = order->context;
-    report_back(order->assignment, report, deliver_order);
-    memory_free(order);
-}
-
-void pod_assignment_dump(struct pod_assignment *assignment, void (*on_text)(void *context, char *text), void *context)
-{
-    assignment->orders++;
-    struct dump_order *order = NEW(struct dump_order);
-    order->assignment = assignment;
-    order->on_text = on_text;
-    order->context = context;
-    worker_run(assignment->worker, dump_on_worker, order);
 }

@@ -26,8 +26,4 @@ struct pod_assignment *pod_assignment_start(struct loop *control, struct worker 
 /* No new connections; what exists may go on for `deadline_ms`, 0 cuts it now. May be called again with a shorter deadline. */
 void pod_assignment_stop(struct pod_assignment *assignment, uint64_t deadline_ms);
 
-/* Asks the worker for the pod's connections as JSON, `{"inbound":[...],"outbound":[...]}`; `on_text` gets the text, which is
- * the callee's (memory_free), on the control thread. */
-void pod_assignment_dump(struct pod_assignment *assignment, void (*on_text)(void *context, char *text), void *context);
-
 #endif

@@ -93,6 +93,7 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
 {
     *worker = (struct worker){ .index = index, .shared = shared };
     list_initialise(&worker->pods);
+    list_initialise(&worker->walks);
     worker->loop = loop_new();
     worker->buffers = buffer_pool_new();
     worker->metrics = metric_shard_new(shared->metrics);

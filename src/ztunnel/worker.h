@@ -40,6 +40,7 @@ struct worker {
     struct name_resolver *names; /* of workloads known by name only */
     struct qsbr_reader *reader;
     struct list pods;
+    struct list walks; /* of dumps, struct live_walk: almost always none */
     struct timer housekeeping;
     uint64_t checked_policy_generation;
     uint64_t last_connection_id;
