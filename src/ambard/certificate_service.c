@@ -172,7 +172,8 @@ static void sign(const struct certificate_service *service, struct issuance *iss
     const char *const names[] = { issuance->identity };
     const struct leaf_request leaf = { csr.public_key, csr.has_common_name, names, 1, lifetime_s, clock_wall_s() };
     struct issued_chain chain = { 0 };
-    struct result issued = certificate_authority_issue(service->settings.authority, &leaf, &chain);
+    struct result issued =
+        certificate_authority_issue(authority_keeper_current(service->settings.authority), &leaf, &chain);
     if (result_is_ok(&issued)) {
         respond(service, issuance, &chain);
         issued_chain_clear(&chain);

@@ -3,16 +3,16 @@
 #ifndef AMBAR_AMBARD_CERTIFICATE_SERVICE_H
 #define AMBAR_AMBARD_CERTIFICATE_SERVICE_H
 
+#include "ambard/authority_keeper.h"
 #include "ambard/caller.h"
 #include "telemetry/metric.h"
-#include "tls/authority.h"
 
 struct certificate_service;
 
 extern const char CERTIFICATE_SERVICE_PATH[];
 
 struct certificate_service_settings {
-    const struct certificate_authority *authority;
+    const struct authority_keeper *authority;
     const struct ambient_index *index;
     const struct caller_check *callers;
     struct metric_shard *metrics;

@@ -1,5 +1,6 @@
 #include "ambard/daemon.h"
 
+#include "ambard/authority_keeper.h"
 #include "ambard/certificate_service.h"
 #include "ambard/debug_pages.h"
 #include "ambard/discovery.h"
@@ -13,7 +14,6 @@
 #include "net/buffer_pool.h"
 #include "net/loop.h"
 #include "net/socket.h"
-#include "tls/authority.h"
 #include "tls/context.h"
 #include "tls/policy.h"
 
@@ -28,7 +28,8 @@
 
 #define DAEMON_TARGET "ambard"
 #define SERVING_LIFETIME_S (365 * 86400LL)
-#define SERVING_RENEWAL_MS (24ULL * 3600 * 1000)
+#define SERVING_RENEWAL_S 86400
+#define AUTHORITY_CHECK_MS (60ULL * 1000)
 
 struct daemon {
     const struct ambard_settings *settings;
@@ -38,7 +39,7 @@ struct daemon {
     struct metric_shard *shard;
     struct kube_folder *folder;
     struct ambient_index *index;
-    struct certificate_authority *authority;
+    struct authority_keeper *authority;
     struct token_key *token_key;
     struct caller_check callers;
     struct discovery *discovery;
@@ -49,7 +50,8 @@ struct daemon {
     struct debug_pages *pages;
     struct tls_context *serving;
     struct io_watch signals;
-    struct timer serving_renewal;
+    int64_t serving_made_s;
+    struct timer authority_check;
 };
 
 static void on_start(struct grpc_server_call *call, void *context)
@@ -108,24 +110,6 @@ static struct result make_directory(const char *path)
     return result_ok();
 }
 
-/* A CA of the operator's own, or the one in the state directory, made at the first start. */
-static struct result open_authority(struct daemon *daemon)
-{
-    const struct ambard_settings *settings = daemon->settings;
-    int64_t now_s = clock_wall_s();
-    if (settings->ca_directory != NULL) {
-        return certificate_authority_load(settings->ca_directory, now_s, &daemon->authority);
-    }
-    struct result loaded = certificate_authority_load(settings->state_directory, now_s, &daemon->authority);
-    if (loaded.code != RESULT_NOT_FOUND) {
-        return loaded;
-    }
-    daemon->authority = certificate_authority_new(ambient_index_trust_domain(daemon->index), now_s);
-    RESULT_TRY(certificate_authority_save(daemon->authority, settings->state_directory));
-    log_print(LOG_INFO, DAEMON_TARGET, "made a root certificate in %s", settings->state_directory);
-    return result_ok();
-}
-
 static const char *const DEFAULT_SERVING_NAMES[] = { "localhost", "127.0.0.1", "::1", "istiod.istio-system.svc",
     "istiod-remote.istio-system.svc", "istio-pilot.istio-system.svc" };
 
@@ -135,27 +119,44 @@ static struct result renew_serving_certificate(struct daemon *daemon)
     const char *const *names = given->count > 0 ? (const char *const *)given->items : DEFAULT_SERVING_NAMES;
     size_t count = given->count > 0 ? given->count : ARRAY_LENGTH(DEFAULT_SERVING_NAMES);
     struct certificate_bundle *bundle;
+    int64_t now_s = clock_wall_s();
     RESULT_TRY(certificate_authority_issue_bundle(
-        daemon->authority, names, count, SERVING_LIFETIME_S, clock_wall_s(), &bundle));
+        authority_keeper_current(daemon->authority), names, count, SERVING_LIFETIME_S, now_s, &bundle));
     struct tls_context *context;
     struct result made = tls_context_new_server(bundle, &context);
     certificate_bundle_release(bundle);
     RESULT_TRY(made);
     tls_context_release(daemon->serving);
     daemon->serving = context;
+    daemon->serving_made_s = now_s;
     return result_ok();
 }
 
-static void on_serving_renewal(struct timer *timer)
+static void publish_root_expiry(struct daemon *daemon)
 {
-    struct daemon *daemon = CONTAINER_OF(timer, struct daemon, serving_renewal);
+    int64_t not_before_s;
+    int64_t not_after_s;
+    certificate_validity(
+        certificate_authority_signer(authority_keeper_current(daemon->authority)), &not_before_s, &not_after_s);
+    ambard_set(daemon->shard, METRIC_ROOT_EXPIRY, not_after_s);
+}
+
+static void on_authority_check(struct timer *timer)
+{
+    struct daemon *daemon = CONTAINER_OF(timer, struct daemon, authority_check);
+    int64_t now_s = clock_wall_s();
+    timer_arm_after_ms(daemon->loop, timer, AUTHORITY_CHECK_MS);
+    bool has_changed = authority_keeper_check(daemon->authority, now_s);
+    if (!has_changed && now_s - daemon->serving_made_s < SERVING_RENEWAL_S) {
+        return;
+    }
+    publish_root_expiry(daemon);
     struct result renewed = renew_serving_certificate(daemon);
     if (result_is_ok(&renewed)) {
         grpc_server_set_tls(daemon->secure, daemon->serving);
     } else {
         log_print(LOG_ERROR, DAEMON_TARGET, "the serving certificate was not renewed: %s", renewed.message);
     }
-    timer_arm_after_ms(daemon->loop, timer, SERVING_RENEWAL_MS);
 }
 
 static struct result listen_plain(struct daemon *daemon)
@@ -180,8 +181,8 @@ static struct result listen_secure(struct daemon *daemon)
             RESULT_INVALID, "invalid flag --listen %s (expected an IP address)", daemon->settings->listen_address);
     }
     RESULT_TRY(renew_serving_certificate(daemon));
-    daemon->serving_renewal.on_expire = on_serving_renewal;
-    timer_arm_after_ms(daemon->loop, &daemon->serving_renewal, SERVING_RENEWAL_MS);
+    daemon->authority_check.on_expire = on_authority_check;
+    timer_arm_after_ms(daemon->loop, &daemon->authority_check, AUTHORITY_CHECK_MS);
     return result_in(grpc_server_listen(daemon->secure, &address, daemon->serving, NULL), "secure port");
 }
 
@@ -250,10 +251,7 @@ static void make_services(struct daemon *daemon)
     const struct debug_pages_settings pages = { settings, daemon->index, daemon->discovery,
         kube_folder_problems(daemon->folder), daemon->metrics, daemon->shard };
     daemon->pages = debug_pages_new(daemon->loop, &pages);
-    int64_t not_before_s;
-    int64_t not_after_s;
-    certificate_validity(certificate_authority_signer(daemon->authority), &not_before_s, &not_after_s);
-    ambard_set(daemon->shard, METRIC_ROOT_EXPIRY, not_after_s);
+    publish_root_expiry(daemon);
 }
 
 static struct result start(struct daemon *daemon)
@@ -263,7 +261,8 @@ static struct result start(struct daemon *daemon)
     RESULT_TRY(tls_start(&policy));
     RESULT_TRY(make_directory(daemon->settings->state_directory));
     RESULT_TRY(read_folder(daemon));
-    RESULT_TRY(open_authority(daemon));
+    RESULT_TRY(authority_keeper_open(daemon->settings->ca_directory, daemon->settings->state_directory,
+        ambient_index_trust_domain(daemon->index), clock_wall_s(), &daemon->authority));
     RESULT_TRY(token_key_open(daemon->settings->state_directory, true, &daemon->token_key));
     make_services(daemon);
     RESULT_TRY(kube_folder_watch(daemon->folder, daemon->loop, on_folder_change, daemon));
@@ -308,9 +307,9 @@ static void free_all(struct daemon *daemon)
     kube_folder_free(daemon->folder);
     ambient_index_free(daemon->index);
     tls_context_release(daemon->serving);
-    certificate_authority_free(daemon->authority);
+    authority_keeper_free(daemon->authority);
     token_key_free(daemon->token_key);
-    timer_disarm(&daemon->serving_renewal);
+    timer_disarm(&daemon->authority_check);
     int descriptor = daemon->signals.descriptor;
     loop_unwatch(&daemon->signals);
     close(descriptor);

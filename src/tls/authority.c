@@ -44,10 +44,10 @@ static void add_subject(X509_NAME *subject, int identifier, const char *text)
         "set a subject");
 }
 
-static X509 *self_signed_root(struct evp_pkey_st *key, const char *trust_domain, int64_t now_s)
+static X509 *self_signed_root(struct evp_pkey_st *key, const X509_NAME *subject, int64_t now_s)
 {
     X509 *root = issuing_begin(key, now_s - AUTHORITY_LEAF_BACKDATE_S, now_s + AUTHORITY_ROOT_LIFETIME_S);
-    add_subject(X509_get_subject_name(root), NID_organizationName, trust_domain);
+    openssl_must(X509_set_subject_name(root, subject), "set a subject");
     openssl_must(X509_set_issuer_name(root, X509_get_subject_name(root)), "set an issuer");
     issuing_set_key_usage(root, KU_KEY_CERT_SIGN);
     issuing_set_authority(root, 1);
@@ -57,16 +57,56 @@ static X509 *self_signed_root(struct evp_pkey_st *key, const char *trust_domain,
     return root;
 }
 
-struct certificate_authority *certificate_authority_new(const char *trust_domain, int64_t now_s)
+static struct certificate_authority *self_signed(struct evp_pkey_st *key, const X509_NAME *subject, int64_t now_s)
 {
     struct certificate_authority *authority = NEW(struct certificate_authority);
-    authority->key = private_key_new();
-    authority->signer = self_signed_root(authority->key, trust_domain, now_s);
+    authority->key = key;
+    authority->signer = self_signed_root(key, subject, now_s);
     certificate_list_append(&authority->roots, authority->signer);
     struct writer pem = writer_growing();
     certificate_list_write_pem(&authority->roots, &pem);
     authority->root_pem = writer_take_string(&pem);
     return authority;
+}
+
+struct certificate_authority *certificate_authority_of_key(
+    struct evp_pkey_st *key, const char *trust_domain, int64_t now_s)
+{
+    X509_NAME *subject = X509_NAME_new();
+    openssl_must(subject != NULL, "make a subject");
+    add_subject(subject, NID_organizationName, trust_domain);
+    struct certificate_authority *authority = self_signed(key, subject, now_s);
+    X509_NAME_free(subject);
+    return authority;
+}
+
+struct certificate_authority *certificate_authority_new(const char *trust_domain, int64_t now_s)
+{
+    return certificate_authority_of_key(private_key_new(), trust_domain, now_s);
+}
+
+struct certificate_authority *certificate_authority_renew(const struct certificate_authority *authority, int64_t now_s)
+{
+    openssl_must(EVP_PKEY_up_ref(authority->key), "share a key");
+    return self_signed(authority->key, X509_get_subject_name(authority->signer), now_s);
+}
+
+static bool is_self_signed(const struct certificate_authority *authority)
+{
+    return X509_NAME_cmp(X509_get_subject_name(authority->signer), X509_get_issuer_name(authority->signer)) == 0;
+}
+
+bool certificate_authority_is_ageing(const struct certificate_authority *authority, int64_t now_s)
+{
+    int64_t begin_s;
+    int64_t end_s;
+    certificate_validity(authority->signer, &begin_s, &end_s);
+    return is_self_signed(authority) && end_s - now_s < (end_s - begin_s) / 5;
+}
+
+bool certificate_authority_is_same(const struct certificate_authority *left, const struct certificate_authority *right)
+{
+    return X509_cmp(left->signer, right->signer) == 0 && strcmp(left->root_pem, right->root_pem) == 0;
 }
 
 static int64_t leaf_end(const struct certificate_authority *authority, const struct leaf_request *request)

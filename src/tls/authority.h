@@ -13,6 +13,11 @@ struct certificate_authority;
 
 /* A self-signed ECDSA P-256 root: subject O=<trust domain>, CA, keyCertSign, ten years. */
 struct certificate_authority *certificate_authority_new(const char *trust_domain, int64_t now_s);
+/* A root of the same key and subject that lives ten years from now: what the old root signed and trusts stays good (§7.5). */
+struct certificate_authority *certificate_authority_renew(const struct certificate_authority *authority, int64_t now_s);
+/* A self-signed authority in the last 20 % of its root's life; never one with a signer of somebody else's. */
+bool certificate_authority_is_ageing(const struct certificate_authority *authority, int64_t now_s);
+bool certificate_authority_is_same(const struct certificate_authority *left, const struct certificate_authority *right);
 void certificate_authority_free(struct certificate_authority *authority);
 
 /* From a directory: tls.crt, tls.key, ca.crt when tls.crt exists, else ca-cert.pem, ca-key.pem, cert-chain.pem (may be empty)
@@ -24,6 +29,11 @@ struct result certificate_authority_load(
 /* Writes ca-cert.pem, ca-key.pem, cert-chain.pem and root-cert.pem, each 0600, whole or not at all; the directory must exist.
  * ca-cert.pem is written last: a directory with it is complete. */
 struct result certificate_authority_save(const struct certificate_authority *authority, const char *directory);
+
+/* What certificate_authority_save left when it was cut short before ca-cert.pem: the authority of the key found there, saved
+ * anew. RESULT_NOT_FOUND when ca-cert.pem exists or ca-key.pem does not. */
+struct result certificate_authority_resume(
+    const char *directory, const char *trust_domain, int64_t now_s, struct certificate_authority **authority);
 
 /* What a leaf is for. */
 struct leaf_request {

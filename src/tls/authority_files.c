@@ -190,3 +190,21 @@ struct result certificate_authority_save(const struct certificate_authority *aut
     files_clear(&files);
     return result;
 }
+
+struct result certificate_authority_resume(
+    const char *directory, const char *trust_domain, int64_t now_s, struct certificate_authority **authority)
+{
+    *authority = NULL;
+    struct authority_files files = files_in(directory, FORM_CACERTS);
+    struct result result = result_fail(RESULT_NOT_FOUND, "%s: nothing to resume", directory);
+    struct evp_pkey_st *key = NULL;
+    if (!exists(files.signer) && exists(files.key)) {
+        result = private_key_read_file(files.key, &key);
+    }
+    if (key != NULL) {
+        *authority = certificate_authority_of_key(key, trust_domain, now_s);
+        result = save(*authority, &files);
+    }
+    files_clear(&files);
+    return result;
+}

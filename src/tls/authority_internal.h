@@ -12,4 +12,8 @@ struct certificate_authority {
     char *root_pem;
 };
 
+/* A self-signed root for `key`, which the authority takes. */
+struct certificate_authority *certificate_authority_of_key(
+    struct evp_pkey_st *key, const char *trust_domain, int64_t now_s);
+
 #endif
