@@ -32,6 +32,15 @@ static bool parse_authority(struct bytes text, struct authority *authority)
     return host_port_split(text, &authority->host, &authority->port) && authority->host.length > 0;
 }
 
+struct result mesh_check_authority(struct bytes authority)
+{
+    struct authority ignored;
+    return parse_authority(authority, &ignored)
+               ? result_ok()
+               : result_fail(RESULT_INVALID, "no valid authority pseudo header: %.*s", (int)authority.length,
+                     authority.length > 0 ? (const char *)authority.data : "");
+}
+
 static bool is_endpoint(const struct mesh_version *version, const struct service *service, const struct workload *local)
 {
     struct mesh_endpoint endpoint;
@@ -117,15 +126,64 @@ static struct result resolve_port(const struct mesh_version *version, const stru
         RESULT_NOT_FOUND, "requested service %.*s:%u found, but cannot resolve port", length, host, authority->port);
 }
 
+/* A service's address for the PROXY header: of our network before others, of IPv4 before IPv6. */
+static bool choose_vip(const struct mesh_version *version, const struct service *service, struct ip_address *chosen)
+{
+    int best = -1;
+    for (size_t i = 0; i < service->vip_count; i++) {
+        const struct service_vip *vip = &service->vips[i];
+        int rank = 2 * (strcmp(vip->network, mesh_version_network(version)) == 0) + (vip->ip.family == IP_V4);
+        if (rank > best) {
+            best = rank;
+            *chosen = vip->ip;
+        }
+    }
+    return best >= 0;
+}
+
+static const struct ip_address *loopback_of(uint8_t family)
+{
+    static const struct ip_address four = { IP_V4, { 127, 0, 0, 1 } };
+    static const struct ip_address six = { IP_V6, { [15] = 1 } };
+    return family == IP_V4 ? &four : &six;
+}
+
+/* §11. */
+static struct result apply_application_tunnel(const struct mesh_version *version, const struct inbound_request *request,
+    const struct authority *authority, struct inbound_route *route)
+{
+    const struct workload *local = request->local;
+    if (!local->has_application_tunnel) {
+        return result_ok();
+    }
+    if (local->application_tunnel_port != 0) {
+        route->upstream.port = local->application_tunnel_port;
+        route->uses_application_tunnel = true;
+    }
+    route->dial = route->upstream;
+    if (local->tunnel_protocol != TUNNEL_PROXY) {
+        return result_ok();
+    }
+    route->wants_proxy_protocol = true;
+    route->is_loopback = request->tunnels_by_loopback;
+    if (route->is_loopback) {
+        route->dial.ip = *loopback_of(route->upstream.ip.family);
+    }
+    route->proxied = (struct socket_address){ authority->address.ip, authority->port };
+    if (!authority->is_address && !choose_vip(version, route->service, &route->proxied.ip)) {
+        return result_fail(
+            RESULT_NOT_FOUND, "requested service %s found, but has no IP addresses", route->service->hostname);
+    }
+    return result_ok();
+}
+
 void mesh_route_inbound(
     const struct mesh_version *version, const struct inbound_request *request, struct inbound_route *route)
 {
     struct authority authority;
     *route = (struct inbound_route){ .status = 200 };
     if (!parse_authority(request->authority, &authority)) {
-        refuse(route, 400,
-            result_fail(RESULT_INVALID, "no valid authority pseudo header: %.*s", (int)request->authority.length,
-                request->authority.length > 0 ? (const char *)request->authority.data : ""));
+        refuse(route, 400, mesh_check_authority(request->authority));
         return;
     }
     route->requested_port = authority.port;
@@ -146,14 +204,14 @@ void mesh_route_inbound(
         refuse(route, 503, result_fail(RESULT_DENIED, ROUTE_RECURSIVE_CALL));
         return;
     }
-    const struct workload *local = request->local;
-    if (local->has_application_tunnel && local->application_tunnel_port != 0) {
-        route->upstream.port = local->application_tunnel_port;
-        route->uses_application_tunnel = true;
+    route->dial = route->upstream;
+    struct result tunnelled = apply_application_tunnel(version, request, &authority, route);
+    if (!result_is_ok(&tunnelled)) {
+        refuse(route, 503, tunnelled);
+        return;
     }
-    route->wants_proxy_protocol = local->has_application_tunnel && local->tunnel_protocol == TUNNEL_PROXY;
     if (route->service == NULL) {
-        route->service = mesh_guess_service(version, local, request->forwarded_host, route->upstream.port);
+        route->service = mesh_guess_service(version, request->local, request->forwarded_host, route->upstream.port);
     }
 }
 

@@ -10,17 +10,24 @@ struct inbound_request {
     struct bytes authority;           /* the :authority of the CONNECT */
     struct bytes forwarded_host;      /* of the Forwarded header; empty when absent */
     const struct illegal_ports *illegal_ports;
+    bool tunnels_by_loopback; /* LOCALHOST_APP_TUNNEL: PROXY tunnels reach the application at its loopback */
 };
 
 struct inbound_route {
     int status;                     /* 200, or the HTTP status to refuse with */
     struct result error;            /* the sentence, unless 200 */
     struct socket_address upstream; /* the application; also the destination that policies see */
+    struct socket_address dial;     /* where it is connected to: `upstream`, or the same port of the loopback */
+    bool is_loopback;               /* the latter: then no client's address can be kept */
     const struct service *service;  /* the service the traffic is for, a guess; NULL: unknown */
     uint16_t requested_port;        /* as the authority had it, before any mapping */
     bool uses_application_tunnel;   /* the port is the workload's application tunnel's */
-    bool wants_proxy_protocol;      /* and its protocol is PROXY */
+    bool wants_proxy_protocol;      /* its application tunnel's protocol is PROXY */
+    struct socket_address proxied;  /* with it: the destination that the PROXY header names */
 };
+
+/* §10 step 2, to be asked before anything else is waited for: fails with the sentence of status 400. */
+struct result mesh_check_authority(struct bytes authority);
 
 void mesh_route_inbound(
     const struct mesh_version *version, const struct inbound_request *request, struct inbound_route *route);

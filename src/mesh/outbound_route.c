@@ -182,42 +182,49 @@ static struct bytes gateway_key(const struct gateway_address *gateway, char *out
     return bytes_of(out, (size_t)length < capacity ? (size_t)length : 0);
 }
 
-static enum upstream_outcome find_named_waypoint(
-    struct decision *decision, const struct gateway_address *waypoint, struct upstream *upstream)
+/* A waypoint or a network gateway: how its endpoint is chosen, and what it is called when there is none. */
+struct gateway_role {
+    const char *name;
+    enum endpoint_selection selection;
+};
+static const struct gateway_role ROLE_WAYPOINT = { "waypoint", SELECT_WAYPOINT };
+static const struct gateway_role ROLE_NETWORK_GATEWAY = { "network gateway", SELECT_ENDPOINT };
+
+static enum upstream_outcome find_named_gateway(struct decision *decision, const struct gateway_address *gateway,
+    enum endpoint_selection selection, struct upstream *upstream)
 {
     char text[2 * (MESH_TEXT_MAXIMUM + 1)];
-    struct bytes key = gateway_key(waypoint, text, sizeof text);
-    uint16_t port = waypoint->hbone_mtls_port;
+    struct bytes key = gateway_key(gateway, text, sizeof text);
+    uint16_t port = gateway->hbone_mtls_port;
     const struct ip_address *original = &decision->request->target.ip;
     const struct service *service = mesh_service_by_key(decision->version, key);
     if (service != NULL) {
-        return balance(decision, service, port, SELECT_WAYPOINT, original, upstream);
+        return balance(decision, service, port, selection, original, upstream);
     }
     const struct workload *workload =
-        mesh_workload_by_hostname(decision->version, waypoint->namespace_, waypoint->hostname);
+        mesh_workload_by_hostname(decision->version, gateway->namespace_, gateway->hostname);
     return workload != NULL ? use_workload(decision, workload, port, original, upstream) : UPSTREAM_NONE;
 }
 
 /* §6.5. Found, or settled with the sentence. */
-static enum upstream_outcome find_waypoint(
-    struct decision *decision, const struct gateway_address *waypoint, struct upstream *upstream)
+static enum upstream_outcome find_gateway(struct decision *decision, const struct gateway_address *gateway,
+    const struct gateway_role *role, struct upstream *upstream)
 {
     enum upstream_outcome outcome;
-    if (waypoint->kind == GATEWAY_HOSTNAME) {
-        outcome = find_named_waypoint(decision, waypoint, upstream);
+    if (gateway->kind == GATEWAY_HOSTNAME) {
+        outcome = find_named_gateway(decision, gateway, role->selection, upstream);
     } else {
-        struct socket_address target = { waypoint->ip, waypoint->hbone_mtls_port };
-        outcome = find_upstream(decision, waypoint->network, &target, SELECT_WAYPOINT, upstream);
+        struct socket_address target = { gateway->ip, gateway->hbone_mtls_port };
+        outcome = find_upstream(decision, gateway->network, &target, role->selection, upstream);
     }
     if (outcome == UPSTREAM_FOUND || outcome == UPSTREAM_SETTLED) {
         return outcome;
     }
     char ip[IP_TEXT_SIZE];
-    refuse(
-        decision, waypoint->kind == GATEWAY_HOSTNAME
-                      ? result_fail(RESULT_UNAVAILABLE, "unknown waypoint: waypoint %s not found", waypoint->hostname)
-                      : result_fail(RESULT_UNAVAILABLE, "unknown waypoint: waypoint %s/%s not found", waypoint->network,
-                            ip_format(&waypoint->ip, ip)));
+    bool is_named = gateway->kind == GATEWAY_HOSTNAME;
+    refuse(decision, result_fail(RESULT_UNAVAILABLE, "unknown %s: %s %s%s%s not found", role->name, role->name,
+                         is_named ? "" : gateway->network, is_named ? "" : "/",
+                         is_named ? gateway->hostname : ip_format(&gateway->ip, ip)));
     return UPSTREAM_SETTLED;
 }
 
@@ -248,16 +255,30 @@ static bool is_on_source_network(const struct decision *decision, const struct w
                workload_text(workload, WORKLOAD_NETWORK)) == 0;
 }
 
-/* §9. The whole route is known but for the gateway; until the second layer of HBONE exists it ends here. */
-static void route_to_other_network(struct decision *decision, const struct workload *hop)
+/* §9. `service` is what the application dialled: the other network's gateway knows it by its name. */
+static void route_to_other_network(struct decision *decision, const struct upstream *hop, const struct service *service)
 {
-    if (hop->network_gateway == NULL) {
-        refuse_without_destination(decision, hop);
+    struct outbound_route *route = decision->route;
+    struct upstream gateway = { 0 };
+    if (hop->workload->network_gateway == NULL) {
+        refuse_without_destination(decision, hop->workload);
         return;
     }
-    decision->route->kind = OUTBOUND_DOUBLE_HBONE;
-    decision->route->destination = hop;
-    decision->route->error = result_fail(RESULT_UNSUPPORTED, "double HBONE is not enabled");
+    if (find_gateway(decision, hop->workload->network_gateway, &ROLE_NETWORK_GATEWAY, &gateway) != UPSTREAM_FOUND) {
+        return;
+    }
+    if (gateway.ip.family == IP_NONE) {
+        refuse_without_destination(decision, gateway.workload);
+        return;
+    }
+    route->kind = OUTBOUND_DOUBLE_HBONE;
+    route->next_hop = (struct socket_address){ gateway.ip, gateway.port };
+    route->authority = (struct socket_address){ .port = decision->request->target.port };
+    route->authority_hostname = service->hostname;
+    route->destination = gateway.workload;
+    route->identity_service = gateway.service;
+    route->inner_destination = hop->workload;
+    route->inner_identity_service = hop->service;
 }
 
 static void route_to_waypoint(struct decision *decision, const struct upstream *waypoint)
@@ -284,11 +305,11 @@ static bool route_to_service_waypoint(struct decision *decision, const struct se
     }
     decision->route->service = service;
     struct upstream upstream = { 0 };
-    if (find_waypoint(decision, waypoint, &upstream) != UPSTREAM_FOUND) {
+    if (find_gateway(decision, waypoint, &ROLE_WAYPOINT, &upstream) != UPSTREAM_FOUND) {
         return true;
     }
     if (!is_on_source_network(decision, upstream.workload)) {
-        route_to_other_network(decision, upstream.workload);
+        route_to_other_network(decision, &upstream, service);
         return true;
     }
     route_to_waypoint(decision, &upstream);
@@ -369,24 +390,25 @@ static void route_directly(struct decision *decision, const struct upstream *ups
 }
 
 /* §5 steps 5 to 8. */
-static void route_to_upstream(struct decision *decision, const struct upstream *upstream, bool was_service_addressed)
+static void route_to_upstream(
+    struct decision *decision, const struct upstream *upstream, const struct service *addressed)
 {
     const struct workload *workload = upstream->workload;
     decision->route->service = upstream->service;
     if (!is_on_source_network(decision, workload)) {
-        if (!was_service_addressed) {
+        if (addressed == NULL) {
             char target[SOCKET_ADDRESS_TEXT_SIZE];
             refuse(decision, result_fail(RESULT_UNAVAILABLE, "no service for target address: %s",
                                  socket_address_format(&decision->request->target, target)));
             return;
         }
-        route_to_other_network(decision, workload);
+        route_to_other_network(decision, upstream, addressed);
         return;
     }
-    bool wants_waypoint = workload->waypoint != NULL && !was_service_addressed;
+    bool wants_waypoint = workload->waypoint != NULL && addressed == NULL;
     if (wants_waypoint && !is_from_waypoint(decision, workload->waypoint)) {
         struct upstream waypoint = { 0 };
-        if (find_waypoint(decision, workload->waypoint, &waypoint) == UPSTREAM_FOUND) {
+        if (find_gateway(decision, workload->waypoint, &ROLE_WAYPOINT, &waypoint) == UPSTREAM_FOUND) {
             route_to_waypoint(decision, &waypoint);
         }
         return;
@@ -420,13 +442,12 @@ void mesh_route_outbound(
         route_without_upstream(&decision, addressed.service, outcome);
         return;
     }
-    route_to_upstream(&decision, &upstream, addressed.service != NULL);
+    route_to_upstream(&decision, &upstream, addressed.service);
 }
 
-size_t outbound_route_expected_identities(const struct outbound_route *route, struct writer *out)
+static size_t add_service_identities(const struct service *service, struct writer *out)
 {
     size_t count = 0;
-    const struct service *service = route->identity_service;
     for (size_t i = 0; service != NULL && i < service->subject_alt_name_count; i++) {
         struct bytes name = bytes_of_string(service->subject_alt_names[i]);
         struct spiffe_parts parts;
@@ -436,7 +457,18 @@ size_t outbound_route_expected_identities(const struct outbound_route *route, st
             count++;
         }
     }
+    return count;
+}
+
+size_t outbound_route_expected_identities(const struct outbound_route *route, struct writer *out)
+{
+    size_t count = add_service_identities(route->identity_service, out);
     workload_add_identity(route->destination, out);
     writer_add_u8(out, 0);
     return count + 1;
+}
+
+size_t outbound_route_inner_identities(const struct outbound_route *route, struct writer *out)
+{
+    return add_service_identities(route->inner_identity_service, out);
 }

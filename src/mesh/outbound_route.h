@@ -39,7 +39,7 @@ enum outbound_kind {
     OUTBOUND_PASSTHROUGH,      /* plain TCP to the target, nothing known about it */
     OUTBOUND_TCP,              /* plain TCP to `next_hop` */
     OUTBOUND_HBONE,            /* a tunnel to `next_hop` with `authority` */
-    OUTBOUND_DOUBLE_HBONE,     /* a tunnel through a gateway of another network: not enabled, `error` is set too */
+    OUTBOUND_DOUBLE_HBONE,     /* a tunnel to `next_hop`, a gateway of another network, and one inside it (§9) */
     OUTBOUND_NEEDS_RESOLUTION, /* resolve `hostname` and ask again */
 };
 
@@ -48,11 +48,14 @@ struct outbound_route {
     enum outbound_kind kind;
     struct socket_address next_hop;         /* where TCP goes */
     struct socket_address authority;        /* OUTBOUND_HBONE: the :authority, and the target the peer shall reach */
+    const char *authority_hostname;         /* OUTBOUND_DOUBLE_HBONE: the :authority with the port of `authority` */
     const struct workload *destination;     /* the next hop's workload (pod, waypoint), for telemetry; NULL: unknown */
     const struct service *service;          /* what the application dialled, when it was a service */
     const struct workload *resolving;       /* OUTBOUND_NEEDS_RESOLUTION: whose hostname */
     const char *hostname;                   /* OUTBOUND_NEEDS_RESOLUTION */
     const struct service *identity_service; /* its subject alternative names are accepted too; may be NULL */
+    const struct workload *inner_destination;     /* OUTBOUND_DOUBLE_HBONE: what is behind the gateway */
+    const struct service *inner_identity_service; /* only its names are accepted at the end of the inner tunnel */
     bool is_to_waypoint;
     struct result error; /* the sentence of the reference, for the refused kinds */
 };
@@ -63,5 +66,9 @@ void mesh_route_outbound(
 /* The identities the next hop of an HBONE route may have, each followed by a NUL, in the order of the reference: those
  * of the service that parse, then the workload's. Returns how many. */
 size_t outbound_route_expected_identities(const struct outbound_route *route, struct writer *out);
+
+/* The same for the inner tunnel of OUTBOUND_DOUBLE_HBONE: the names of the hop's service alone; may be none, and then nobody is
+ * accepted. */
+size_t outbound_route_inner_identities(const struct outbound_route *route, struct writer *out);
 
 #endif

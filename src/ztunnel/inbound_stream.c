@@ -8,12 +8,15 @@
 #include "http/stream_relay.h"
 #include "mesh/baggage.h"
 #include "mesh/inbound_route.h"
+#include "net/proxy_protocol.h"
 #include "ztunnel/enforcement.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 struct inbound_stream {
     struct connection connection;
@@ -22,6 +25,8 @@ struct inbound_stream {
     struct workload_wait workload_wait;
     char *authority;
     struct dial dial;
+    bool wants_proxy_protocol;
+    struct socket_address proxied; /* with it: the destination that the header names */
     bool is_relaying;
     /* What came before the application was reached waits here: at most one stream window. */
     struct byte_queue early;
@@ -129,9 +134,30 @@ static void respond_ok(struct inbound_stream *inbound)
     hbone_stream_respond(inbound->stream, 200, &field, has_baggage ? 1 : 0, false);
 }
 
+/* The application's first bytes, when its tunnel speaks the PROXY protocol (§11). A fresh socket takes them whole. */
+static bool send_proxy_header(const struct inbound_stream *inbound, int descriptor)
+{
+    const struct connection *connection = &inbound->connection;
+    const struct spiffe_identity *identity = connection->source_identity;
+    const struct proxy_protocol_header header = {
+        .source = connection->peer,
+        .destination = inbound->proxied,
+        .identity = identity != NULL ? bytes_of_string(identity->uri) : bytes_of(NULL, 0),
+    };
+    uint8_t memory[PROXY_PROTOCOL_BYTES_MAXIMUM];
+    struct writer out = writer_fixed(memory, sizeof memory);
+    proxy_protocol_write(&header, &out);
+    return !out.has_overflowed && send(descriptor, out.data, out.length, MSG_NOSIGNAL) == (ssize_t)out.length;
+}
+
 static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
 {
     struct inbound_stream *inbound = CONTAINER_OF(dial, struct inbound_stream, dial);
+    if (descriptor >= 0 && inbound->wants_proxy_protocol && !send_proxy_header(inbound, descriptor)) {
+        close(descriptor);
+        refuse(inbound, 503, RESPONSE_CONNECT, "connection failed: the application did not take the PROXY header");
+        return;
+    }
     if (descriptor < 0) {
         char error[sizeof failure->message + 32];
         snprintf(error, sizeof error, "connection failed: %s",
@@ -175,10 +201,11 @@ static bool authorize(struct inbound_stream *inbound, const struct mesh_version 
 static void dial_application(struct inbound_stream *inbound, const struct inbound_route *route)
 {
     struct pod *pod = inbound->connection.pod;
-    bool keeps_source = pod_keeps_source(pod, POD_LISTENER_HBONE);
+    bool keeps_source = !route->is_loopback && pod_keeps_source(pod, POD_LISTENER_HBONE);
+    inbound->wants_proxy_protocol = route->wants_proxy_protocol;
+    inbound->proxied = route->proxied;
     inbound->dial.on_result = on_dialled;
-    dial_start(
-        &inbound->dial, pod, DIAL_APPLICATION, &route->upstream, keeps_source ? &inbound->connection.peer.ip : NULL);
+    dial_start(&inbound->dial, pod, DIAL_APPLICATION, &route->dial, keeps_source ? &inbound->connection.peer.ip : NULL);
 }
 
 static void on_workload(struct workload_wait *wait, const struct workload *local)
@@ -200,15 +227,12 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
         .authority = bytes_of_string(inbound->authority),
         .forwarded_host = bytes_of_string(forwarded_host),
         .illegal_ports = &worker->shared->illegal_ports,
+        .tunnels_by_loopback = worker->shared->configuration->localhost_application_tunnel,
     };
     struct inbound_route route;
     mesh_route_inbound(version, &request, &route);
     if (route.status != 200) {
         refuse(inbound, route.status, RESPONSE_CONNECT, route.error.message);
-        return;
-    }
-    if (route.uses_application_tunnel) {
-        refuse(inbound, 503, RESPONSE_CONNECT, "application tunnels are not available in this version");
         return;
     }
     connection_pass(connection, STAGE_ROUTED);
@@ -303,6 +327,11 @@ void inbound_stream_accept(
         snprintf(error, sizeof error, "expected method CONNECT, got %.*s",
             (int)(request->method.length < 32 ? request->method.length : 32), (const char *)request->method.data);
         refuse(inbound, 400, RESPONSE_CONNECT, error);
+        return;
+    }
+    struct result readable = mesh_check_authority(request->authority);
+    if (!result_is_ok(&readable)) {
+        refuse(inbound, 400, RESPONSE_CONNECT, readable.message);
         return;
     }
     inbound->authority = string_duplicate_n((const char *)request->authority.data, request->authority.length);

@@ -21,8 +21,7 @@ static void route_to(const struct mesh_version *version, const struct workload *
     };
     struct outbound_route route;
     mesh_route_outbound(version, &request, &route);
-    bool is_refused =
-        route.kind == OUTBOUND_REFUSED || route.kind == OUTBOUND_REFUSED_EARLY || route.kind == OUTBOUND_DOUBLE_HBONE;
+    bool is_refused = route.kind == OUTBOUND_REFUSED || route.kind == OUTBOUND_REFUSED_EARLY;
     expect(is_refused == (route.error.message[0] != '\0'));
 }
 

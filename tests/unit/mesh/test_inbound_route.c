@@ -47,7 +47,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct inbound_route route(struct inbound_fixture *fixture, const char *authority)
+static struct inbound_route route_by(struct inbound_fixture *fixture, const char *authority, bool tunnels_by_loopback)
 {
     mesh_fixture_add_service(&fixture->mesh, &fixture->service);
     mesh_fixture_add_workload(&fixture->mesh, &fixture->local);
@@ -55,10 +55,22 @@ static struct inbound_route route(struct inbound_fixture *fixture, const char *a
     struct inbound_request request = { .local = mesh_workload_by_uid(version, TEXT("c//Pod/default/local")),
         .destination_ip = ip_of("10.0.0.2"),
         .authority = TEXT(authority),
-        .illegal_ports = &illegal };
+        .illegal_ports = &illegal,
+        .tunnels_by_loopback = tunnels_by_loopback };
     struct inbound_route decided;
     mesh_route_inbound(version, &request, &decided);
     return decided;
+}
+
+static struct inbound_route route(struct inbound_fixture *fixture, const char *authority)
+{
+    return route_by(fixture, authority, true);
+}
+
+static void assert_address(struct socket_address address, const char *expected)
+{
+    char text[SOCKET_ADDRESS_TEXT_SIZE];
+    assert_string_equal(socket_address_format(&address, text), expected);
 }
 
 static void assert_upstream(const struct inbound_route *decided, const char *expected)
@@ -150,6 +162,63 @@ static void an_application_tunnel_takes_any_address_to_its_own_port(void **state
     assert_int_equal(decided.requested_port, 80);
     decided = route(*state, "10.1.0.1:15001");
     assert_refused(&decided, 503, "attempted recursive call to ourselves");
+}
+
+static void give_application_tunnel(struct inbound_fixture *fixture, enum tunnel_protocol protocol, uint16_t port)
+{
+    fixture->local.has_application_tunnel = true;
+    fixture->local.application_tunnel_port = port;
+    fixture->local.tunnel_protocol = protocol;
+}
+
+static void a_proxy_tunnel_is_dialled_at_the_loopback_and_names_what_was_asked_for(void **state)
+{
+    give_application_tunnel(*state, TUNNEL_PROXY, 15088);
+    struct inbound_route decided = route(*state, "10.1.0.1:80");
+    assert_upstream(&decided, "10.0.0.2:15088");
+    assert_address(decided.dial, "127.0.0.1:15088");
+    assert_true(decided.is_loopback);
+    assert_address(decided.proxied, "10.1.0.1:80");
+}
+
+static void without_localhost_app_tunnel_the_pods_own_address_is_dialled(void **state)
+{
+    give_application_tunnel(*state, TUNNEL_PROXY, 15088);
+    struct inbound_route decided = route_by(*state, "10.1.0.1:80", false);
+    assert_address(decided.dial, "10.0.0.2:15088");
+    assert_false(decided.is_loopback);
+    assert_true(decided.wants_proxy_protocol);
+}
+
+static void a_tunnel_without_protocol_or_port_changes_only_the_other(void **state)
+{
+    give_application_tunnel(*state, TUNNEL_NONE, 15088);
+    struct inbound_route decided = route(*state, "10.1.0.1:80");
+    assert_address(decided.dial, "10.0.0.2:15088");
+    assert_false(decided.wants_proxy_protocol);
+    give_application_tunnel(*state, TUNNEL_PROXY, 0);
+    decided = route(*state, "10.1.0.1:80");
+    assert_address(decided.dial, "127.0.0.1:80");
+    assert_false(decided.uses_application_tunnel);
+    assert_true(decided.wants_proxy_protocol);
+}
+
+static void a_hostname_is_proxied_as_the_services_address_and_port(void **state)
+{
+    struct inbound_fixture *fixture = *state;
+    struct service_vip_spec vips[] = { vip_of("net2", "10.2.0.1"), vip_of("net1", "fd00::1"),
+        vip_of("net1", "10.1.0.1") };
+    give_application_tunnel(fixture, TUNNEL_PROXY, 15088);
+    fixture->service.vips = vips;
+    fixture->service.vip_count = 3;
+    struct inbound_route decided = route(fixture, "s.example:80");
+    assert_address(decided.proxied, "10.1.0.1:80");
+    fixture->service.vip_count = 2;
+    decided = route(fixture, "s.example:80");
+    assert_address(decided.proxied, "[fd00::1]:80");
+    fixture->service.vip_count = 0;
+    decided = route(fixture, "s.example:80");
+    assert_refused(&decided, 503, "requested service s.example found, but has no IP addresses");
 }
 
 static void a_waypoint_takes_what_names_it_as_its_waypoint(void **state)
@@ -246,6 +315,10 @@ int main(void)
         ROUTE_TEST(a_hostname_or_port_nobody_has_is_refused_by_name),
         ROUTE_TEST(a_hostname_that_maps_to_a_port_of_ours_is_refused),
         ROUTE_TEST(an_application_tunnel_takes_any_address_to_its_own_port),
+        ROUTE_TEST(a_proxy_tunnel_is_dialled_at_the_loopback_and_names_what_was_asked_for),
+        ROUTE_TEST(without_localhost_app_tunnel_the_pods_own_address_is_dialled),
+        ROUTE_TEST(a_tunnel_without_protocol_or_port_changes_only_the_other),
+        ROUTE_TEST(a_hostname_is_proxied_as_the_services_address_and_port),
         ROUTE_TEST(a_waypoint_takes_what_names_it_as_its_waypoint),
         ROUTE_TEST(a_weighted_waypoint_alone_is_not_enough),
         ROUTE_TEST(the_forwarded_host_decides_the_service_label_before_the_port),

@@ -377,18 +377,131 @@ static void traffic_from_a_pod_of_a_waypoint_service_goes_direct(void **state)
     assert_hbone(&route, "127.0.0.2:15008", "127.0.0.2:80");
 }
 
-static void an_endpoint_of_another_network_is_known_but_not_enabled(void **state)
+/* An endpoint of d/s.example on net2, behind the given gateway, and that gateway as a workload of net2 at 192.168.0.1. */
+static void add_remote(struct route_fixture *fixture, const struct gateway_spec *gateway)
+{
+    struct workload_spec remote = pod_spec("net2/SplitHorizonWorkload/g", NULL);
+    struct workload_spec east_west = pod_spec("c2//Pod/istio-system/gateway", "192.168.0.1");
+    remote.texts[WORKLOAD_NETWORK] = TEXT("net2");
+    remote.network_gateway = *gateway;
+    east_west.texts[WORKLOAD_NETWORK] = TEXT("net2");
+    east_west.texts[WORKLOAD_SERVICE_ACCOUNT] = TEXT("gateway");
+    add_pod(fixture, &remote, true);
+    mesh_fixture_add_workload(&fixture->mesh, &east_west);
+}
+
+static void assert_double_hbone(const struct outbound_route *route, const char *next_hop)
+{
+    assert_string_equal(route->error.message, "");
+    assert_int_equal(route->kind, OUTBOUND_DOUBLE_HBONE);
+    assert_address(route->next_hop, next_hop);
+    assert_string_equal(route->authority_hostname, "s.example");
+    assert_int_equal(route->authority.port, 80);
+}
+
+static void an_endpoint_of_another_network_is_reached_through_its_gateway(void **state)
 {
     struct route_fixture *fixture = *state;
-    struct workload_spec remote = pod_spec("net2/SplitHorizonWorkload/g", NULL);
+    struct gateway_spec gateway = gateway_at("net2", "192.168.0.1", 15008);
+    struct bytes name = TEXT("spiffe://cluster.local/ns/x/sa/y");
+    add_remote(fixture, &gateway);
+    fixture->service.subject_alt_names = &name;
+    fixture->service.subject_alt_name_count = 1;
+    mesh_fixture_add_service(&fixture->mesh, &fixture->service);
+    struct outbound_route route = route_to(fixture, "127.0.0.3:80");
+    assert_double_hbone(&route, "192.168.0.1:15008");
+    assert_string_equal(workload_text(route.destination, WORKLOAD_NAME), "gateway");
+    assert_string_equal(workload_text(route.inner_destination, WORKLOAD_UID), "net2/SplitHorizonWorkload/g");
+    assert_identities(&route, "spiffe://cluster.local/ns/default/sa/gateway", 45);
+    struct writer inner = writer_growing();
+    assert_int_equal(outbound_route_inner_identities(&route, &inner), 1);
+    assert_string_equal((const char *)inner.data, "spiffe://cluster.local/ns/x/sa/y");
+    writer_free(&inner);
+}
+
+static void a_gateway_by_name_is_balanced_and_its_port_mapped(void **state)
+{
+    struct route_fixture *fixture = *state;
+    struct gateway_spec gateway = gateway_named("istio-system", "ew.example", 15009);
+    struct port_mapping port = { 15009, 15008 };
+    struct bytes name = TEXT("spiffe://cluster.local/ns/istio-system/sa/any");
+    struct workload_service_spec membership = { TEXT("istio-system/ew.example"), NULL, 0 };
+    struct workload_spec east_west = pod_spec("c2//Pod/istio-system/gateway2", "192.168.0.2");
+    struct service_spec service = { .name = TEXT("ew"),
+        .namespace_ = TEXT("istio-system"),
+        .hostname = TEXT("ew.example"),
+        .ports = &port,
+        .port_count = 1,
+        .subject_alt_names = &name,
+        .subject_alt_name_count = 1 };
+    east_west.texts[WORKLOAD_NETWORK] = TEXT("net2");
+    east_west.services = &membership;
+    east_west.service_count = 1;
+    mesh_fixture_add_workload(&fixture->mesh, &east_west);
+    mesh_fixture_add_service(&fixture->mesh, &service);
+    add_remote(fixture, &gateway);
+    mesh_fixture_add_service(&fixture->mesh, &fixture->service);
+    struct outbound_route route = route_to(fixture, "127.0.0.3:80");
+    assert_double_hbone(&route, "192.168.0.2:15008");
+    assert_identities(
+        &route, "spiffe://cluster.local/ns/istio-system/sa/any\0spiffe://cluster.local/ns/default/sa/default", 46 + 45);
+    struct writer inner = writer_growing();
+    assert_int_equal(outbound_route_inner_identities(&route, &inner), 0);
+    writer_free(&inner);
+}
+
+static void a_waypoint_of_another_network_is_reached_through_its_gateway(void **state)
+{
+    struct route_fixture *fixture = *state;
+    struct gateway_spec gateway = gateway_at("net2", "192.168.0.1", 15008);
+    struct port_mapping port = { 15008, 15008 };
+    struct bytes name = TEXT("spiffe://cluster.local/ns/wps/sa/wp");
+    struct workload_service_spec membership = { TEXT("d/wp.example"), NULL, 0 };
+    struct workload_spec waypoint = pod_spec("net2/SplitHorizonWorkload/wp", NULL);
+    struct service_spec service = { .name = TEXT("wp"),
+        .namespace_ = TEXT("d"),
+        .hostname = TEXT("wp.example"),
+        .ports = &port,
+        .port_count = 1,
+        .subject_alt_names = &name,
+        .subject_alt_name_count = 1 };
+    waypoint.texts[WORKLOAD_NETWORK] = TEXT("net2");
+    waypoint.network_gateway = gateway;
+    waypoint.services = &membership;
+    waypoint.service_count = 1;
+    mesh_fixture_add_workload(&fixture->mesh, &waypoint);
+    mesh_fixture_add_service(&fixture->mesh, &service);
+    add_remote(fixture, &gateway);
+    fixture->service.waypoint = gateway_named("d", "wp.example", 15008);
+    mesh_fixture_add_service(&fixture->mesh, &fixture->service);
+    struct outbound_route route = route_to(fixture, "127.0.0.3:80");
+    assert_double_hbone(&route, "192.168.0.1:15008");
+    struct writer inner = writer_growing();
+    assert_int_equal(outbound_route_inner_identities(&route, &inner), 1);
+    assert_string_equal((const char *)inner.data, "spiffe://cluster.local/ns/wps/sa/wp");
+    writer_free(&inner);
+}
+
+static void an_unknown_network_gateway_is_refused_by_name(void **state)
+{
+    struct route_fixture *fixture = *state;
+    struct gateway_spec gateway = gateway_named("istio-system", "gone.example", 15008);
+    add_remote(fixture, &gateway);
+    mesh_fixture_add_service(&fixture->mesh, &fixture->service);
+    struct outbound_route route = route_to(fixture, "127.0.0.3:80");
+    assert_refused(&route, "unknown network gateway: network gateway gone.example not found");
+}
+
+static void an_endpoint_of_another_network_without_gateway_has_no_destination(void **state)
+{
+    struct route_fixture *fixture = *state;
+    struct workload_spec remote = pod_spec("c2//Pod/default/far", "192.168.0.9");
     remote.texts[WORKLOAD_NETWORK] = TEXT("net2");
-    remote.network_gateway = gateway_at("net2", "192.168.0.1", 15008);
     add_pod(fixture, &remote, true);
     mesh_fixture_add_service(&fixture->mesh, &fixture->service);
     struct outbound_route route = route_to(fixture, "127.0.0.3:80");
-    assert_int_equal(route.kind, OUTBOUND_DOUBLE_HBONE);
-    assert_string_equal(route.error.message, "double HBONE is not enabled");
-    assert_non_null(route.destination);
+    assert_refused(
+        &route, "no valid routing destination for workload: Workload{far with uid c2//Pod/default/far (HBONE)}");
 }
 
 static void the_address_dialled_is_kept_when_the_workload_owns_it(void **state)
@@ -486,7 +599,11 @@ int main(void)
         ROUTE_TEST(traffic_from_the_waypoint_itself_goes_direct),
         ROUTE_TEST(the_waypoints_identity_alone_does_not_make_traffic_its_own),
         ROUTE_TEST(traffic_from_a_pod_of_a_waypoint_service_goes_direct),
-        ROUTE_TEST(an_endpoint_of_another_network_is_known_but_not_enabled),
+        ROUTE_TEST(an_endpoint_of_another_network_is_reached_through_its_gateway),
+        ROUTE_TEST(a_gateway_by_name_is_balanced_and_its_port_mapped),
+        ROUTE_TEST(a_waypoint_of_another_network_is_reached_through_its_gateway),
+        ROUTE_TEST(an_unknown_network_gateway_is_refused_by_name),
+        ROUTE_TEST(an_endpoint_of_another_network_without_gateway_has_no_destination),
         ROUTE_TEST(the_address_dialled_is_kept_when_the_workload_owns_it),
         ROUTE_TEST(the_family_follows_the_target_within_what_the_service_has),
         ROUTE_TEST(a_workload_with_nowhere_to_go_is_refused_with_its_description),
