@@ -15,7 +15,7 @@ struct access_line {
     size_t count;
     char peer[SOCKET_ADDRESS_TEXT_SIZE];
     char destination[SOCKET_ADDRESS_TEXT_SIZE];
-    char authority[SOCKET_ADDRESS_TEXT_SIZE];
+    char authority[CONNECTION_AUTHORITY_TEXT_SIZE];
     char duration[32];
     char destination_identity[1024];
 };
@@ -41,6 +41,14 @@ static const char *workload_title(const struct workload *workload)
     return name[0] != '\0' ? name : workload_text(workload, WORKLOAD_CANONICAL_NAME);
 }
 
+/* The pod's own name is not known of a peer that described itself: its owner's stands for it. */
+static void add_described(struct access_line *line, const struct described_peer *peer, const char *workload_field,
+    const char *namespace_field)
+{
+    add_text(line, workload_field, peer->workload_name[0] != '\0' ? peer->workload_name : peer->canonical_name);
+    add_text(line, namespace_field, peer->namespace_);
+}
+
 static void add_source(struct access_line *line, const struct connection *connection)
 {
     add(line, LOG_DISPLAY("src.addr", socket_address_format(&connection->peer, line->peer)));
@@ -50,9 +58,7 @@ static void add_source(struct access_line *line, const struct connection *connec
         add_text(line, "src.workload", workload_title(workload));
         add_text(line, "src.namespace", workload_text(workload, WORKLOAD_NAMESPACE));
     } else if (described != NULL) {
-        add_text(line, "src.workload",
-            described->workload_name[0] != '\0' ? described->workload_name : described->canonical_name);
-        add_text(line, "src.namespace", described->namespace_);
+        add_described(line, described, "src.workload", "src.namespace");
     }
     if (connection->source_identity != NULL) {
         add_text(line, "src.identity", connection->source_identity->uri);
@@ -68,10 +74,19 @@ static void add_destination(struct access_line *line, const struct connection *c
 {
     add(line, LOG_DISPLAY("dst.addr", socket_address_format(&connection->destination, line->destination)));
     if (connection->authority.port != 0) {
-        add(line, LOG_DISPLAY("dst.hbone_addr", socket_address_format(&connection->authority, line->authority)));
+        struct writer authority = writer_fixed(line->authority, sizeof line->authority);
+        connection_write_authority(connection, &authority);
+        add(line, LOG_DISPLAY("dst.hbone_addr", writer_string(&authority)));
     }
     if (connection->service != NULL) {
         add_text(line, "dst.service", connection->service->hostname);
+    }
+    const struct described_peer *described = connection->described_destination;
+    if (described != NULL) {
+        add_described(line, described, "dst.workload", "dst.namespace");
+        add_text(line, "dst.identity", connection->destination_identity);
+        add_text(line, "dst.cluster", described->cluster_id);
+        return;
     }
     const struct workload *workload = connection->destination_workload;
     if (workload == NULL) {
@@ -79,7 +94,7 @@ static void add_destination(struct access_line *line, const struct connection *c
     }
     add_text(line, "dst.workload", workload_title(workload));
     add_text(line, "dst.namespace", workload_text(workload, WORKLOAD_NAMESPACE));
-    if (connection->protocol == CONNECTION_HBONE) {
+    if (connection->protocol != CONNECTION_TCP) {
         struct writer identity = writer_fixed(line->destination_identity, sizeof line->destination_identity);
         workload_add_identity(workload, &identity);
         add_text(line, "dst.identity", writer_string(&identity));

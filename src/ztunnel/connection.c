@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/writer.h"
 #include "mesh/baggage.h"
 #include "ztunnel/access_log.h"
 #include "ztunnel/live_walk.h"
@@ -78,6 +79,30 @@ void connection_describe_source(struct connection *connection, const struct bagg
     connection->described_source = described_peer_new(baggage);
 }
 
+void connection_describe_destination(struct connection *connection, const struct baggage *baggage)
+{
+    memory_free(connection->described_destination);
+    connection->described_destination = described_peer_new(baggage);
+}
+
+void connection_set_authority(
+    struct connection *connection, const struct socket_address *authority, const char *hostname)
+{
+    memory_free(connection->authority_hostname);
+    connection->authority = *authority;
+    connection->authority_hostname = hostname != NULL ? string_duplicate(hostname) : NULL;
+}
+
+void connection_write_authority(const struct connection *connection, struct writer *out)
+{
+    char text[SOCKET_ADDRESS_TEXT_SIZE];
+    if (connection->authority_hostname != NULL) {
+        writer_print(out, "%s:%u", connection->authority_hostname, connection->authority.port);
+    } else {
+        writer_add_string(out, socket_address_format(&connection->authority, text));
+    }
+}
+
 static struct metric_series *series_of(
     const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
 {
@@ -134,6 +159,8 @@ static void release(struct connection *connection)
     connection_set_destination(connection, NULL, NULL);
     spiffe_identity_free(connection->source_identity);
     memory_free(connection->described_source);
+    memory_free(connection->described_destination);
+    memory_free(connection->authority_hostname);
     memory_free(connection->destination_identity);
     memory_free(connection->forwarded_host);
     memory_free(connection->error);
@@ -179,7 +206,10 @@ void connections_enforce(struct list *connections, const struct mesh_version *ve
 
 static const char *protocol_name(const struct connection *connection)
 {
-    return connection->protocol == CONNECTION_HBONE ? "HBONE" : "TCP";
+    static const char *const NAMES[] = {
+        [CONNECTION_TCP] = "TCP", [CONNECTION_HBONE] = "HBONE", [CONNECTION_DOUBLE_HBONE] = "DOUBLEHBONE"
+    };
+    return NAMES[connection->protocol];
 }
 
 void connection_dump(const struct connection *connection, struct json_writer *json)

@@ -13,9 +13,13 @@
 
 struct pod;
 struct json_writer;
+struct writer;
 
 enum connection_direction { CONNECTION_OUTBOUND, CONNECTION_INBOUND };
-enum connection_protocol { CONNECTION_TCP, CONNECTION_HBONE };
+enum connection_protocol { CONNECTION_TCP, CONNECTION_HBONE, CONNECTION_DOUBLE_HBONE };
+
+/* Longest ":authority" of ours: a host name and a port. */
+#define CONNECTION_AUTHORITY_TEXT_SIZE (MESH_TEXT_MAXIMUM + 8)
 
 /* Each is passed at most once; the time of passing is kept. */
 enum connection_stage {
@@ -71,12 +75,15 @@ struct connection {
     struct socket_address peer;        /* src.addr */
     struct socket_address destination; /* dst.addr: the next hop, or what was accepted */
     struct socket_address authority;   /* dst.hbone_addr; port 0: none */
+    char *authority_hostname;          /* in the place of its address, or NULL */
     struct socket_address dialled;     /* what the application dialled, or the application's own address */
     uint64_t stage_ns[STAGE_COUNT];
     struct workload *source_workload;
     struct workload *destination_workload;
     struct service *service;
     struct described_peer *described_source;
+    struct described_peer
+        *described_destination;              /* double HBONE: takes the place of destination_workload in telemetry */
     struct spiffe_identity *source_identity; /* proven by TLS */
     char *destination_identity;              /* proven by TLS: a URI */
     char *forwarded_host;
@@ -104,6 +111,13 @@ void connection_set_destination(
 /* Source as described by its own `baggage` (used where no workload is known). */
 struct baggage;
 void connection_describe_source(struct connection *connection, const struct baggage *baggage);
+void connection_describe_destination(struct connection *connection, const struct baggage *baggage);
+
+/* What the CONNECT asks for; `hostname` may be NULL, and is copied. */
+void connection_set_authority(
+    struct connection *connection, const struct socket_address *authority, const char *hostname);
+/* "10.0.0.1:80", "[::1]:80", "web.shop.svc.cluster.local:80" */
+void connection_write_authority(const struct connection *connection, struct writer *out);
 
 /* Counts it as opened (dataplane §19.4) and resolves the byte counters. */
 void connection_open(struct connection *connection);

@@ -8,7 +8,9 @@
 #include "net/name_resolver.h"
 #include "net/socket.h"
 #include "net/tcp_relay.h"
+#include "tls/identity.h"
 #include "ztunnel/http_status.h"
+#include "ztunnel/inner_tunnel.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
@@ -19,7 +21,8 @@
 
 #define EXPECTED_IDENTITIES_MAXIMUM 64
 
-/* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. */
+/* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. Towards another network
+ * (double HBONE) the answered CONNECT becomes an inner tunnel, with a CONNECT of its own. */
 struct outbound {
     struct connection connection;
     int descriptor;         /* the application's; -1 once a relay has it */
@@ -31,6 +34,10 @@ struct outbound {
     struct dial dial;
     struct hbone_pool_waiter tunnel_wait;
     struct hbone_stream *stream;
+    struct inner_tunnel *inner;
+    struct writer inner_identities; /* each followed by a NUL */
+    size_t inner_identity_count;
+    char traceparent[56]; /* "": not made yet */
     bool is_relaying;
     union {
         struct tcp_relay tcp;
@@ -38,8 +45,22 @@ struct outbound {
     } relay;
 };
 
-static void start_tunnel(struct outbound *outbound, const struct outbound_route *route);
 static void route_and_go(struct outbound *outbound, const struct resolved_name *resolved);
+static void send_connect(struct outbound *outbound, struct hbone_session *session);
+
+/* What was made for the last decision; a retry decides anew. */
+static void forget_tunnel(struct outbound *outbound)
+{
+    if (outbound->stream != NULL) {
+        hbone_stream_release(outbound->stream);
+        outbound->stream = NULL;
+    }
+    if (outbound->inner != NULL) {
+        inner_tunnel_close(outbound->inner);
+        outbound->inner = NULL;
+    }
+    writer_free(&outbound->inner_identities);
+}
 
 static void release(struct outbound *outbound, enum close_state close_state)
 {
@@ -49,9 +70,7 @@ static void release(struct outbound *outbound, enum close_state close_state)
     name_lookup_cancel(&outbound->name_lookup);
     dial_cancel(&outbound->dial);
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
-    if (outbound->stream != NULL) {
-        hbone_stream_release(outbound->stream);
-    }
+    forget_tunnel(outbound);
     if (outbound->descriptor >= 0) {
         close(outbound->descriptor);
     }
@@ -65,6 +84,9 @@ static void release(struct outbound *outbound, enum close_state close_state)
 /* Nothing was relayed: the application sees its connection closed. */
 static void refuse(struct outbound *outbound, const char *message)
 {
+    if (outbound->connection.protocol == CONNECTION_DOUBLE_HBONE) {
+        connection_open(&outbound->connection); /* counted once the inner CONNECT has ended, well or badly (§8.1) */
+    }
     connection_fail(&outbound->connection, response_flag_of_error(message), "%s", message);
     release(outbound, CLOSE_REFUSED);
 }
@@ -141,18 +163,84 @@ static void on_stream_relay_end(struct stream_relay *relay, enum relay_end end, 
 
 static const struct stream_relay_events STREAM_RELAY_EVENTS = { on_stream_progress, on_stream_relay_end };
 
+/* The texts that outbound_route_expected_identities wrote one after the other. */
+static size_t list_texts(const struct writer *texts, size_t count, const char *list[EXPECTED_IDENTITIES_MAXIMUM])
+{
+    const char *at = (const char *)texts->data;
+    size_t listed = 0;
+    while (listed < count && listed < EXPECTED_IDENTITIES_MAXIMUM) {
+        list[listed++] = at;
+        at += strlen(at) + 1;
+    }
+    return listed;
+}
+
+/* What the proxy behind the gateway says about itself, for telemetry (§9). */
+static void describe_destination(struct connection *connection, const struct hbone_headers *headers)
+{
+    struct baggage baggage = { 0 };
+    for (size_t i = 0; i < headers->count; i++) {
+        if (bytes_equal_string(headers->fields[i].name, "baggage") &&
+            !baggage_parse(headers->fields[i].value, &baggage)) {
+            break;
+        }
+    }
+    connection_describe_destination(connection, &baggage);
+}
+
+static void on_inner_open(void *context, struct hbone_session *session, const char *identity)
+{
+    struct outbound *outbound = context;
+    memory_free(outbound->connection.destination_identity);
+    outbound->connection.destination_identity = string_duplicate(identity);
+    send_connect(outbound, session);
+}
+
+static void on_inner_failure(void *context, const char *error)
+{
+    refuse(context, error);
+}
+
+static const struct inner_tunnel_events INNER_EVENTS = { on_inner_open, on_inner_failure };
+
+/* The gateway has answered: the rest is between the proxy behind it and us. */
+static void enter_inner_tunnel(struct outbound *outbound)
+{
+    struct pod *pod = outbound->connection.pod;
+    struct tls_identity *certificate =
+        certificate_cache_get(pod->worker->certificates, outbound->connection.source_identity->uri);
+    if (certificate == NULL) {
+        refuse(outbound, "identity error: the identity is no longer needed");
+        return;
+    }
+    const char *sans[EXPECTED_IDENTITIES_MAXIMUM];
+    size_t count = list_texts(&outbound->inner_identities, outbound->inner_identity_count, sans);
+    struct hbone_stream *outer = outbound->stream;
+    outbound->stream = NULL;
+    outbound->inner = inner_tunnel_new(pod, outer, certificate, sans, count, &INNER_EVENTS, outbound);
+}
+
 static void on_response(struct hbone_stream *stream, int status, const struct hbone_headers *headers)
 {
-    (void)headers;
     struct outbound *outbound = hbone_stream_context(stream);
-    connection_pass(&outbound->connection, STAGE_CONNECT_ANSWERED);
+    struct connection *connection = &outbound->connection;
     if (status != 200) {
         char message[64];
+        connection_pass(connection, STAGE_CONNECT_ANSWERED);
         snprintf(message, sizeof message, "http status: %d %s", status, http_status_reason(status));
         refuse(outbound, message);
         return;
     }
-    struct worker *worker = outbound->connection.pod->worker;
+    if (connection->protocol == CONNECTION_DOUBLE_HBONE && outbound->inner == NULL) {
+        enter_inner_tunnel(outbound);
+        return;
+    }
+    connection_pass(connection, STAGE_CONNECT_ANSWERED);
+    if (connection->protocol == CONNECTION_DOUBLE_HBONE) {
+        describe_destination(connection, headers);
+        connection_open(connection);
+    }
+    struct worker *worker = connection->pod->worker;
     (void)stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound),
         stream, &STREAM_RELAY_EVENTS);
 }
@@ -181,8 +269,7 @@ static void on_writable(struct hbone_stream *stream)
 static void retry(struct outbound *outbound)
 {
     outbound->has_retried = true;
-    hbone_stream_release(outbound->stream);
-    outbound->stream = NULL;
+    forget_tunnel(outbound);
     route_and_go(outbound, NULL);
 }
 
@@ -212,36 +299,41 @@ static void write_forwarded(const struct outbound *outbound, struct writer *out)
 }
 
 /* `traceparent`, one random trace per connection: 00-<32 hex>-<16 hex>-00. */
-static void write_trace(struct outbound *outbound, struct writer *out)
+static const char *traceparent_of(struct outbound *outbound)
 {
-    uint64_t numbers[3] = { random_u64(), random_u64(), random_u64() };
-    snprintf(outbound->connection.trace_id, sizeof outbound->connection.trace_id, "%016llx%016llx",
-        (unsigned long long)numbers[0], (unsigned long long)numbers[1]);
-    writer_print(out, "00-%s-%016llx-00", outbound->connection.trace_id, (unsigned long long)numbers[2]);
+    if (outbound->traceparent[0] == '\0') {
+        struct connection *connection = &outbound->connection;
+        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
+            (unsigned long long)random_u64());
+        snprintf(outbound->traceparent, sizeof outbound->traceparent, "00-%s-%016llx-00", connection->trace_id,
+            (unsigned long long)random_u64());
+    }
+    return outbound->traceparent;
 }
 
 static void send_connect(struct outbound *outbound, struct hbone_session *session)
 {
     struct connection *connection = &outbound->connection;
     connection_pass(connection, STAGE_TUNNEL_READY);
-    char authority[SOCKET_ADDRESS_TEXT_SIZE];
+    char authority_memory[CONNECTION_AUTHORITY_TEXT_SIZE];
     uint8_t baggage_memory[2048];
     uint8_t forwarded_memory[512];
-    uint8_t trace_memory[64];
+    struct writer authority = writer_fixed(authority_memory, sizeof authority_memory);
     struct writer baggage = writer_fixed(baggage_memory, sizeof baggage_memory);
     struct writer forwarded = writer_fixed(forwarded_memory, sizeof forwarded_memory);
-    struct writer trace = writer_fixed(trace_memory, sizeof trace_memory);
+    connection_write_authority(connection, &authority);
     baggage_format(connection->source_workload, &baggage);
     write_forwarded(outbound, &forwarded);
-    write_trace(outbound, &trace);
+    const char *network = mesh_version_network(worker_version(connection->pod->worker));
     const struct hbone_field fields[] = {
         { bytes_of_string("baggage"), writer_bytes(&baggage) },
         { bytes_of_string("forwarded"), writer_bytes(&forwarded) },
-        { bytes_of_string("traceparent"), writer_bytes(&trace) },
+        { bytes_of_string("traceparent"), bytes_of_string(traceparent_of(outbound)) },
+        { bytes_of_string("x-forwarded-network"), bytes_of_string(network) },
     };
-    socket_address_format(&connection->authority, authority);
-    outbound->stream = hbone_session_connect(
-        session, bytes_of_string(authority), fields, ARRAY_LENGTH(fields), &STREAM_EVENTS, outbound);
+    size_t count = outbound->inner != NULL ? ARRAY_LENGTH(fields) : ARRAY_LENGTH(fields) - 1;
+    outbound->stream =
+        hbone_session_connect(session, writer_bytes(&authority), fields, count, &STREAM_EVENTS, outbound);
     if (outbound->stream == NULL) {
         refuse(outbound, "h2 failed: the tunnel had no room for another stream");
     }
@@ -257,28 +349,21 @@ static void on_tunnel_failure(struct hbone_pool_waiter *waiter, const struct res
     refuse(CONTAINER_OF(waiter, struct outbound, tunnel_wait), failure->message);
 }
 
-/* The texts that outbound_route_expected_identities wrote one after the other. */
-static size_t list_texts(const struct writer *texts, size_t count, const char **list, size_t capacity)
-{
-    const char *at = (const char *)texts->data;
-    size_t listed = 0;
-    while (listed < count && listed < capacity) {
-        list[listed++] = at;
-        at += strlen(at) + 1;
-    }
-    return listed;
-}
-
 static void start_tunnel(struct outbound *outbound, const struct outbound_route *route)
 {
     struct connection *connection = &outbound->connection;
-    connection->protocol = CONNECTION_HBONE;
-    connection->authority = route->authority;
+    bool is_double = route->kind == OUTBOUND_DOUBLE_HBONE;
+    connection->protocol = is_double ? CONNECTION_DOUBLE_HBONE : CONNECTION_HBONE;
+    connection_set_authority(connection, &route->authority, route->authority_hostname);
     struct writer identity = writer_growing();
     workload_add_identity(connection->source_workload, &identity);
     spiffe_identity_free(connection->source_identity);
     connection->source_identity = spiffe_identity_parse(writer_bytes(&identity));
-    connection_open(connection);
+    if (is_double) {
+        outbound->inner_identity_count = outbound_route_inner_identities(route, &outbound->inner_identities);
+    } else {
+        connection_open(connection);
+    }
 
     struct writer expected = writer_growing();
     size_t expected_count = outbound_route_expected_identities(route, &expected);
@@ -288,7 +373,7 @@ static void start_tunnel(struct outbound *outbound, const struct outbound_route 
         .destination_uid = workload_text(route->destination, WORKLOAD_UID),
         .destination = route->next_hop,
         .sans = sans,
-        .san_count = list_texts(&expected, expected_count, sans, EXPECTED_IDENTITIES_MAXIMUM),
+        .san_count = list_texts(&expected, expected_count, sans),
         .source = connection->peer.ip,
     };
     outbound->tunnel_wait.on_tunnel = on_tunnel;
@@ -340,6 +425,7 @@ static void follow(struct outbound *outbound, const struct outbound_route *route
         start_plain(outbound, &route->next_hop);
         return;
     case OUTBOUND_HBONE:
+    case OUTBOUND_DOUBLE_HBONE:
         connection_set_destination(connection, route->destination, route->service);
         connection->destination = route->next_hop;
         start_tunnel(outbound, route);
@@ -349,7 +435,6 @@ static void follow(struct outbound *outbound, const struct outbound_route *route
         return;
     case OUTBOUND_REFUSED_EARLY:
     case OUTBOUND_REFUSED:
-    case OUTBOUND_DOUBLE_HBONE:
         refuse(outbound, route->error.message);
         return;
     }
@@ -391,7 +476,7 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
     connection_fail(connection, flag, "%s", reason);
     if (!outbound->is_relaying) {
         release(outbound, CLOSE_CUT);
-    } else if (connection->protocol == CONNECTION_HBONE) {
+    } else if (connection->protocol != CONNECTION_TCP) {
         stream_relay_cut(&outbound->relay.stream, HBONE_CANCEL, reason);
     } else {
         tcp_relay_cut(&outbound->relay.tcp, RELAY_END_CUT);
@@ -403,6 +488,7 @@ void outbound_accept(struct pod *pod, int descriptor, const struct socket_addres
     struct outbound *outbound = NEW(struct outbound);
     outbound->descriptor = descriptor;
     outbound->seed = random_u64();
+    outbound->inner_identities = writer_growing();
     outbound->connection.cut = cut;
     list_initialise(&outbound->tunnel_wait.link);
     connection_begin(&outbound->connection, pod, CONNECTION_OUTBOUND, peer);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "ztunnel/inbound.h"
+#include "ztunnel/inner_tunnel.h"
 #include "ztunnel/live_walk.h"
 #include "ztunnel/outbound.h"
 #include "ztunnel/passthrough.h"
@@ -60,7 +61,8 @@ static void free_pod(struct pod *pod)
 
 static bool is_idle(const struct pod *pod)
 {
-    return list_is_empty(&pod->connections) && list_is_empty(&pod->inbound_tunnels);
+    return list_is_empty(&pod->connections) && list_is_empty(&pod->inbound_tunnels) &&
+           list_is_empty(&pod->inner_tunnels);
 }
 
 void pod_check_drained(struct pod *pod)
@@ -156,6 +158,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
                            worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
     list_initialise(&pod->inbound_tunnels);
+    list_initialise(&pod->inner_tunnels);
     list_initialise(&pod->connections);
     list_initialise(&pod->workload_waits);
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {
@@ -182,6 +185,7 @@ static void cut_connections(struct pod *pod, const char *reason)
     LIST_FOR_EACH(link, &pod->inbound_tunnels) {
         inbound_tunnel_close(LIST_ENTRY(link, struct inbound_tunnel, link), reason);
     }
+    inner_tunnels_abort(&pod->inner_tunnels);
     pod->is_cutting = false;
 }
 

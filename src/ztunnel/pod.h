@@ -46,6 +46,7 @@ struct pod {
     struct socket_stock *stocks[POD_STOCK_COUNT][2]; /* by family: IPv4, IPv6; made at first use */
     struct hbone_pool *tunnels;                      /* to other proxies */
     struct list inbound_tunnels;                     /* struct inbound_tunnel */
+    struct list inner_tunnels;                       /* struct inner_tunnel */
     struct list connections;                         /* struct connection */
     struct list workload_waits;
     struct pod_account account;

@@ -120,6 +120,21 @@ static void fill_destination_workload(struct traffic_labels *labels, const struc
     labels->values[TRAFFIC_DESTINATION_PRINCIPAL] = writer_string(&principal);
 }
 
+static void fill_described_destination(struct traffic_labels *labels, const struct connection *connection)
+{
+    const struct described_peer *peer = connection->described_destination;
+    labels->values[TRAFFIC_DESTINATION_WORKLOAD] = peer->workload_name;
+    labels->values[TRAFFIC_DESTINATION_CANONICAL_SERVICE] = peer->canonical_name;
+    labels->values[TRAFFIC_DESTINATION_CANONICAL_REVISION] = peer->canonical_revision;
+    labels->values[TRAFFIC_DESTINATION_WORKLOAD_NAMESPACE] = peer->namespace_;
+    labels->values[TRAFFIC_DESTINATION_APP] = peer->workload_name;
+    labels->values[TRAFFIC_DESTINATION_VERSION] = peer->canonical_revision;
+    labels->values[TRAFFIC_DESTINATION_CLUSTER] = peer->cluster_id;
+    labels->values[TRAFFIC_DESTINATION_REGION] = peer->region;
+    labels->values[TRAFFIC_DESTINATION_ZONE] = peer->zone;
+    labels->values[TRAFFIC_DESTINATION_PRINCIPAL] = connection->destination_identity;
+}
+
 void traffic_labels_fill(struct traffic_labels *labels, const struct connection *connection, enum response_flag flag)
 {
     memset(labels->values, 0, sizeof labels->values);
@@ -127,7 +142,7 @@ void traffic_labels_fill(struct traffic_labels *labels, const struct connection 
     labels->values[TRAFFIC_REPORTER] = is_outbound ? "source" : "destination";
     labels->values[TRAFFIC_REQUEST_PROTOCOL] = "tcp";
     labels->values[TRAFFIC_RESPONSE_FLAGS] = response_flag_name(flag);
-    labels->values[TRAFFIC_SECURITY_POLICY] = connection->protocol == CONNECTION_HBONE ? "mutual_tls" : "unknown";
+    labels->values[TRAFFIC_SECURITY_POLICY] = connection->protocol != CONNECTION_TCP ? "mutual_tls" : "unknown";
     if (connection->source_workload != NULL) {
         fill_source_workload(labels, connection->source_workload);
     } else if (connection->described_source != NULL) {
@@ -136,7 +151,9 @@ void traffic_labels_fill(struct traffic_labels *labels, const struct connection 
     if (connection->source_identity != NULL) {
         labels->values[TRAFFIC_SOURCE_PRINCIPAL] = connection->source_identity->uri;
     }
-    if (connection->destination_workload != NULL) {
+    if (connection->described_destination != NULL) {
+        fill_described_destination(labels, connection);
+    } else if (connection->destination_workload != NULL) {
         fill_destination_workload(labels, connection->destination_workload);
     }
     if (connection->service != NULL) {
