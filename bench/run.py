@@ -3,7 +3,8 @@
 
 Two pods on two nodes joined by veth, everything on this machine's processors, cubic everywhere. In each round every kind of path carries the
 same load once, in random order; figures are medians over the rounds, ratios are made within a round. ROUNDS=5 SECONDS=2 are the defaults.
-Writes build/bench/report.json beside the table.
+Writes build/bench/report.json beside the table. BENCH_PEER=/path/to/another/ztunnel measures that program in the same rounds (with the variables of
+BENCH_PEER_ENVIRONMENT, a JSON object, on top); LOADS=up1,ping picks some of the loads.
 """
 import json
 import os
@@ -35,6 +36,8 @@ LOADS = [  # key, title, mode, streams, bytes, is bulk
     ("connect", "new connections, 1 at a time", "connect", 1, 1),
     ("connect16", "new connections, 16 at a time", "connect", 16, 1),
 ]
+
+LOADS = [load for load in LOADS if not os.environ.get("LOADS") or load[0] in os.environ["LOADS"].split(",")]
 
 TARGETS = [  # what issue 3 asks for with the libssl engine: key, figure, description, limit, is the limit a minimum
     ("up1", "throughput", "bulk up, 1 stream, of the relay", 0.50, True),
@@ -113,18 +116,25 @@ class Bench:
         capture(client)
         self.paths["relay"] = Path("relay", client, (server.address, PORT), [near, far])
 
-    def ours(self):
-        client, server = self.pods("ours", 30)
+    def mesh(self, name, number, executable=None, environment=None):
+        """Two ztunnels, ours or another program that takes the same environment."""
+        client, server = self.pods(name, number)
         authority = Authority()
         model = {"workloads": [workload(client), workload(server)], "services": [], "policies": []}
-        quiet = {"RUST_LOG": "error"}
-        near = Ztunnel(client, model, authority.leaf(spiffe(client.label)), environment=quiet, wait=False)
-        far = Ztunnel(server, model, authority.leaf(spiffe(server.label)), environment=quiet, wait=False)
+        options = {"environment": {"RUST_LOG": "error", **(environment or {})}, "wait": False, "executable": executable}
+        near = Ztunnel(client, model, authority.leaf(spiffe(client.label)), **options)
+        far = Ztunnel(server, model, authority.leaf(spiffe(server.label)), **options)
         for ztunnel in (near, far):
             wait_until(lambda z=ztunnel: z.pod.run("curl", "-s", "-m", "1", "http://127.0.0.1:15021/healthz/ready", check=False) == "ready\n", 10, "ready")
-        self.idle_kib = near.program.resident_kib()
-        self.ztunnels = (near, far)
-        self.paths["ours"] = Path("ours", client, (server.address, PORT), [near.program, far.program])
+        self.paths[name] = Path(name, client, (server.address, PORT), [near.program, far.program])
+        return near, far
+
+    def ours(self):
+        self.ztunnels = self.mesh("ours", 30)
+        self.idle_kib = self.ztunnels[0].program.resident_kib()
+
+    def peer(self, executable):
+        self.mesh("peer", 50, executable, json.loads(os.environ.get("BENCH_PEER_ENVIRONMENT", "{}")))
 
     def memory(self):
         """KiB a side of an idle connection, from 2,000 of them."""
@@ -188,27 +198,41 @@ def median(reports, kind):
     return statistics.median(figure(r, kind) for r in reports)
 
 
-def ratios(results, key, kind):
-    """Ours of the relay, within each round."""
-    return [figure(a, kind) / figure(b, kind) for a, b in zip(results[key]["ours"], results[key]["relay"])]
+def ratios(results, key, kind, base="relay"):
+    """Ours of another path, within each round."""
+    return [figure(a, kind) / figure(b, kind) for a, b in zip(results[key]["ours"], results[key][base])]
+
+
+def paired(results, key, kind, base):
+    """Median and spread of the ratios."""
+    pairs = ratios(results, key, kind, base)
+    return f"{statistics.median(pairs):>12.2f}{f'{min(pairs):.2f}-{max(pairs):.2f}':>12}"
+
+
+def print_extra(extra):
+    print(f"\n{'idle process, RSS MiB':44}{extra['idle_kib'] / 1024:.1f}  (at most 8)")
+    print(f"{'idle connection, KiB a side (client, server)':44}{extra['idle_connection_kib'][0]:.2f}, {extra['idle_connection_kib'][1]:.2f}  (at most 2)")
+    print(f"{'ready from exec, empty local file, ms':44}{extra['ready_ms']:.0f}  (at most 50)")
 
 
 def print_tables(results, extra):
     print(f"\nMedians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; TLS by libssl, AES-256-GCM\n")
-    print(f"{'':32}{'direct':>12}{'relay':>12}{'ours':>12}{'ours/relay':>12}{'spread':>14}")
+    names = [name for name in ("direct", "relay", "peer", "ours") if name in results[LOADS[0][0]]]
+    bases = [name for name in ("relay", "peer") if name in names]
+    print(f"{'':32}" + "".join(f"{name:>12}" for name in names) + "".join(f"{'ours/' + base:>12}{'spread':>12}" for base in bases))
     for key, title, mode, *_ in LOADS:
         kinds = [("throughput", "GB/s"), ("cpu", "CPU s/GB")] if mode in ("up", "down") else [("rate", "a second"), ("p50", "p50 us"), ("p99", "p99 us"), ("cpu", "CPU us each")]
         for index, (kind, unit) in enumerate(kinds):
-            values = [median(results[key][name], kind) if kind != "cpu" or name != "direct" else None for name in ("direct", "relay", "ours")]
-            pairs = ratios(results, key, kind)
+            values = [median(results[key][name], kind) if kind != "cpu" or name != "direct" else None for name in names]
             cells = "".join(f"{'-' if v is None else f'{v:,.2f}' if v < 100 else f'{v:,.0f}':>12}" for v in values)
             label = title if index == 0 else ""
-            print(f"{label + ', ' + unit if index == 0 else '   ' + unit:32.32}{cells}{statistics.median(pairs):>12.2f}{min(pairs):>7.2f}-{max(pairs):.2f}")
-    print(f"\n{'idle process, RSS MiB':44}{extra['idle_kib'] / 1024:.1f}  (at most 8)")
-    print(f"{'idle connection, KiB a side (client, server)':44}{extra['idle_connection_kib'][0]:.2f}, {extra['idle_connection_kib'][1]:.2f}  (at most 2)")
-    print(f"{'ready from exec, empty local file, ms':44}{extra['ready_ms']:.0f}  (at most 50)")
+            print(f"{label + ', ' + unit if index == 0 else '   ' + unit:32.32}{cells}" + "".join(paired(results, key, kind, base) for base in bases))
+    if extra:
+        print_extra(extra)
     print("\nTargets with the libssl engine (reported, never asserted):")
     for key, kind, title, limit, is_minimum in TARGETS:
+        if key not in results:
+            continue
         value = statistics.median(ratios(results, key, kind))
         met = value >= limit if is_minimum else value <= limit
         print(f"  {'met   ' if met else 'missed'}  {title:56}{value:.2f}  ({'>=' if is_minimum else '<='} {limit:.2f})")
@@ -223,8 +247,11 @@ def main():
     bench.direct()
     bench.relay()
     bench.ours()
+    if os.environ.get("BENCH_PEER"):
+        bench.peer(os.environ["BENCH_PEER"])
     results = bench.rounds()
-    extra = {"idle_kib": bench.idle_kib, "idle_connection_kib": bench.memory(), "ready_ms": bench.ready_ms()}
+    is_partial = bool(os.environ.get("LOADS"))
+    extra = {} if is_partial else {"idle_kib": bench.idle_kib, "idle_connection_kib": bench.memory(), "ready_ms": bench.ready_ms()}
     print_tables(results, extra)
     with open(os.path.join(TOOLS, "report.json"), "w") as file:
         json.dump({"rounds": results, **extra}, file, indent=1)

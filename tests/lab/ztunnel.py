@@ -56,12 +56,12 @@ def service(name, vip, ports):
 class Ztunnel:
     """A running one. `model` is the local file as a dict (JSON is YAML)."""
 
-    def __init__(self, pod, model, certificates, name=None, captured=True, environment=None, wait=True):
+    def __init__(self, pod, model, certificates, name=None, captured=True, environment=None, wait=True, executable=None):
         if captured:
             capture(pod)
         certificate, key, roots = certificates
         self.pod = pod
-        self.program = Program(name or f"ztunnel-{pod.label}", [binary("ztunnel")], namespace=pod, environment={
+        self.program = Program(name or f"ztunnel-{pod.label}", [executable or binary("ztunnel")], namespace=pod, environment={
             "PROXY_MODE": "dedicated", "PROXY_WORKLOAD_INFO": f"default/{pod.label}/{pod.label}", "XDS_ADDRESS": "", "CA_ADDRESS": "",
             "LOCAL_XDS": json.dumps(model), "TLS_CERTIFICATE_FILE": certificate, "TLS_KEY_FILE": key, "TLS_ROOT_FILE": roots,
             "PACKET_MARK": "1337", "ZTUNNEL_WORKER_THREADS": "2", "RUST_LOG": "debug", **(environment or {}),
