@@ -1,5 +1,7 @@
 #include "http/hbone_internal.h"
 
+#include "net/socket.h"
+
 /* A window that is drained within this time, whatever the round trip, is too small to be worth its turns. */
 #define GROWTH_TIME_MINIMUM_NS (4 * NANOSECONDS_PER_MILLISECOND)
 /* One that takes so many times longer than the growth time is larger than its reader needs. */
@@ -42,6 +44,33 @@ static uint64_t growth_time_ns(const struct hbone_session *session)
     return two_round_trips_ns > GROWTH_TIME_MINIMUM_NS ? two_round_trips_ns : GROWTH_TIME_MINIMUM_NS;
 }
 
+/* Credit cannot be taken back: a reader that stops pins what its peer was granted. So beyond what wake-ups within one machine need
+ * a window is twice what the path itself holds at the rate the reader has shown, by the kernel's smallest round trip: that of
+ * PINGs counts our own and the peer's delays in, which a larger window would only lengthen. */
+uint32_t hbone_flow_window_limit(uint32_t maximum, uint32_t window, uint64_t taken_ns, uint64_t round_trip_ns)
+{
+    uint64_t path_bytes = (uint64_t)window * round_trip_ns / (taken_ns > 0 ? taken_ns : 1);
+    uint64_t limit = path_bytes > HBONE_STREAM_WINDOW_UNMEASURED_MAXIMUM / 2 ? path_bytes * 2
+                                                                             : HBONE_STREAM_WINDOW_UNMEASURED_MAXIMUM;
+    return limit < maximum ? (uint32_t)limit : maximum;
+}
+
+static void grow(struct hbone_stream *stream, uint64_t taken_ns)
+{
+    const struct hbone_session *session = stream->session;
+    uint32_t maximum = session->settings.stream_window_bytes_maximum;
+    if (stream->window_bytes >= maximum) {
+        return;
+    }
+    uint64_t round_trip_ns = socket_minimum_round_trip_ns(session->descriptor);
+    uint32_t limit = hbone_flow_window_limit(maximum, stream->window_bytes, taken_ns, round_trip_ns);
+    uint32_t grown = stream->window_bytes > limit / 2 ? limit : stream->window_bytes * 2;
+    if (grown > stream->window_bytes) {
+        stream->pending_credit_bytes += grown - stream->window_bytes;
+        stream->window_bytes = grown;
+    }
+}
+
 /* Once a whole window was consumed: was it so fast that the window holds the peer back, or so slowly that half would do? */
 static void measure(struct hbone_stream *stream, uint32_t bytes)
 {
@@ -52,13 +81,13 @@ static void measure(struct hbone_stream *stream, uint32_t bytes)
         return;
     }
     uint64_t taken_ns = now_ns - stream->measured_since_ns;
-    uint32_t maximum = session->settings.stream_window_bytes_maximum;
+    bool keeps_up = stream->uncredited_bytes <= stream->window_bytes / 2;
     stream->measured_bytes = 0;
     stream->measured_since_ns = now_ns;
-    if (taken_ns <= growth_time_ns(session) && stream->window_bytes < maximum) {
-        uint32_t grown = stream->window_bytes > maximum / 2 ? maximum : stream->window_bytes * 2;
-        stream->pending_credit_bytes += grown - stream->window_bytes;
-        stream->window_bytes = grown;
+    if (taken_ns <= growth_time_ns(session)) {
+        if (keeps_up) {
+            grow(stream, taken_ns);
+        }
     } else if (taken_ns > SHRINK_FACTOR * growth_time_ns(session) &&
                stream->window_bytes / 2 >= HBONE_STREAM_WINDOW_START) {
         /* Credit cannot be taken back, only held back. */
@@ -83,17 +112,41 @@ void hbone_flow_return(struct hbone_stream *stream, uint32_t bytes)
     }
 }
 
+void hbone_flow_deliver(struct hbone_stream *stream, uint32_t bytes)
+{
+    struct hbone_session *session = stream->session;
+    struct hbone_pinned *pinned = session->settings.pinned;
+    stream->uncredited_bytes += bytes;
+    session->pinned_bytes += bytes;
+    if (pinned == NULL) {
+        return;
+    }
+    pinned->bytes += bytes;
+    if (stream->uncredited_bytes > pinned->largest_stream_bytes) {
+        pinned->largest_stream_bytes = stream->uncredited_bytes;
+    }
+}
+
+void hbone_flow_unpin(struct hbone_stream *stream, uint32_t bytes)
+{
+    struct hbone_session *session = stream->session;
+    stream->uncredited_bytes -= bytes;
+    session->pinned_bytes -= bytes;
+    if (session->settings.pinned != NULL) {
+        session->settings.pinned->bytes -= bytes;
+    }
+}
+
 void hbone_stream_credit(struct hbone_stream *stream, size_t bytes)
 {
     struct hbone_session *session = stream->session;
-    if (bytes > stream->uncredited_bytes) {
-        bytes = stream->uncredited_bytes;
-    }
-    stream->uncredited_bytes -= (uint32_t)bytes;
     if (session == NULL) {
         return;
     }
-    session->pinned_bytes -= bytes;
+    if (bytes > stream->uncredited_bytes) {
+        bytes = stream->uncredited_bytes;
+    }
+    hbone_flow_unpin(stream, (uint32_t)bytes);
     hbone_flow_return(stream, (uint32_t)bytes);
 }
 

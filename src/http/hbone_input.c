@@ -215,8 +215,7 @@ static void receive_data(struct hbone_session *session, struct bytes content)
     if (stream == NULL) {
         return; /* after our reset: only counted */
     }
-    stream->uncredited_bytes += (uint32_t)content.length;
-    session->pinned_bytes += content.length;
+    hbone_flow_deliver(stream, (uint32_t)content.length);
     session->bytes_received += content.length;
     hbone_batch_add(session, stream, content);
 }

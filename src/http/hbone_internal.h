@@ -24,6 +24,9 @@
 #include "tls/record_layer.h"
 
 #define HBONE_STREAM_WINDOW_START (256 * 1024)
+/* What a stream's window may grow to whatever the round trip: enough for wake-ups on one machine, and the bound on what a reader
+ * pins that was fast and then stops (less than 1 MiB). */
+#define HBONE_STREAM_WINDOW_UNMEASURED_MAXIMUM (896 * 1024)
 #define HBONE_READ_BUDGET_BYTES (256 * 1024)
 #define HBONE_BULK_READ_BYTES (32 * 1024) /* a read larger than this makes the tunnel wait for its turn (design §5) */
 #define HBONE_RUNS_MAXIMUM 128
@@ -269,8 +272,13 @@ uint64_t hbone_streams_oldest_unanswered_ns(const struct hbone_session *session)
 /* Charges a DATA frame (padding included) to the windows. False: the connection's was exceeded. `*stream` becomes NULL when
  * it has broken its own. */
 bool hbone_flow_charge(struct hbone_session *session, struct hbone_stream **stream, uint32_t length);
+void hbone_flow_deliver(
+    struct hbone_stream *stream, uint32_t bytes); /* handed to the consumer, pinned until it credits them */
+void hbone_flow_unpin(struct hbone_stream *stream, uint32_t bytes);
 void hbone_flow_return(struct hbone_stream *stream, uint32_t bytes); /* credit to the stream, batched */
-void hbone_flow_write_updates(struct hbone_session *session);        /* at the end of the turn */
+/* What a window may grow to whose `window` bytes were taken within `taken_ns` over a path of `round_trip_ns`. */
+uint32_t hbone_flow_window_limit(uint32_t maximum, uint32_t window, uint64_t taken_ns, uint64_t round_trip_ns);
+void hbone_flow_write_updates(struct hbone_session *session); /* at the end of the turn */
 void hbone_flow_window_update(struct hbone_session *session, uint32_t stream_id, uint32_t increment);
 bool hbone_flow_set_peer_initial_window(struct hbone_session *session, uint32_t window);
 void hbone_flow_settings_acknowledged(struct hbone_session *session);

@@ -103,9 +103,16 @@ struct hbone_session_events {
     void (*on_ended)(struct hbone_session *session, const char *reason, bool was_clean);
 };
 
+/* What streams hold for readers that do not take it: delivered and not credited. One for all sessions of a thread. */
+struct hbone_pinned {
+    uint64_t bytes;                /* now */
+    uint64_t largest_stream_bytes; /* the most that one stream has held at once, the read just delivered included */
+};
+
 struct hbone_settings {
-    uint32_t
-        stream_window_bytes_maximum; /* HTTP2_STREAM_WINDOW_SIZE: windows start at 256 KiB at most and grow up to this */
+    /* HTTP2_STREAM_WINDOW_SIZE: windows start at 256 KiB at most and grow up to this, beyond 896 KiB only as far as the network's
+     * round trip asks for it. */
+    uint32_t stream_window_bytes_maximum;
     uint32_t connection_window_bytes;    /* HTTP2_CONNECTION_WINDOW_SIZE */
     uint32_t frame_bytes_maximum;        /* HTTP2_FRAME_SIZE: what we accept */
     uint32_t concurrent_streams_maximum; /* server: announced, more are refused; client: our own cap */
@@ -115,6 +122,7 @@ struct hbone_settings {
     uint64_t suspicion_ms;        /* bytes unacknowledged or a CONNECT unanswered for so long send a PING ... */
     uint64_t suspicion_grace_ms;  /* ... and so long without any byte ends the tunnel */
     uint64_t settings_timeout_ms; /* for the peer's preface and SETTINGS */
+    struct hbone_pinned *pinned;  /* counted there too; NULL: only in the session's statistics */
 };
 
 /* Issue 3, wire-protocols §11.1. */
@@ -198,6 +206,8 @@ void hbone_stream_release(struct hbone_stream *stream);
 void *hbone_stream_context(const struct hbone_stream *stream);
 uint32_t hbone_stream_id(const struct hbone_stream *stream);
 struct hbone_session *hbone_stream_session(const struct hbone_stream *stream); /* NULL after the session was freed */
+/* Delivered and not credited. */
+size_t hbone_stream_pinned_bytes(const struct hbone_stream *stream);
 /* True once both directions have ended, it was reset, or its session is gone. */
 bool hbone_stream_is_over(const struct hbone_stream *stream);
 

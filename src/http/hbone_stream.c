@@ -119,7 +119,7 @@ void hbone_stream_finish_if_both_ended(struct hbone_stream *stream)
 static void free_stream(struct hbone_stream *stream)
 {
     if (stream->session != NULL) {
-        stream->session->pinned_bytes -= stream->uncredited_bytes;
+        hbone_flow_unpin(stream, stream->uncredited_bytes);
         if (stream->session->requested == stream) {
             stream->session->requested = NULL;
         }
@@ -229,6 +229,7 @@ void hbone_streams_detach_all(struct hbone_session *session)
     while ((link = list_take_first(&session->streams)) != NULL) {
         struct hbone_stream *stream = LIST_ENTRY(link, struct hbone_stream, link);
         hbone_stream_finish(stream);
+        hbone_flow_unpin(stream, stream->uncredited_bytes);
         stream->session = NULL;
         if (!stream->is_attached) {
             memory_free(stream);
@@ -271,6 +272,11 @@ uint32_t hbone_stream_id(const struct hbone_stream *stream)
 struct hbone_session *hbone_stream_session(const struct hbone_stream *stream)
 {
     return stream->session;
+}
+
+size_t hbone_stream_pinned_bytes(const struct hbone_stream *stream)
+{
+    return stream->uncredited_bytes;
 }
 
 bool hbone_stream_is_over(const struct hbone_stream *stream)

@@ -1,11 +1,15 @@
 #include "net/socket.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/sockios.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h> /* not netinet/tcp.h, whose tcp_info ends before the smallest round trip */
+#include <netinet/in.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -270,6 +274,18 @@ size_t socket_unacknowledged_bytes(int descriptor)
 size_t socket_unsent_bytes(int descriptor)
 {
     return queued_bytes(descriptor, SIOCOUTQNSD);
+}
+
+uint64_t socket_minimum_round_trip_ns(int descriptor)
+{
+    struct tcp_info information;
+    socklen_t length = sizeof information;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &information, &length) != 0 ||
+        length < offsetof(struct tcp_info, tcpi_min_rtt) + sizeof information.tcpi_min_rtt ||
+        information.tcpi_min_rtt == UINT32_MAX) {
+        return 0;
+    }
+    return (uint64_t)information.tcpi_min_rtt * 1000;
 }
 
 void socket_raise_descriptor_limit(void)

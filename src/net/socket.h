@@ -91,6 +91,9 @@ void socket_close_with_reset(int descriptor);
 size_t socket_unacknowledged_bytes(int descriptor);
 size_t socket_unsent_bytes(int descriptor);
 
+/* The smallest round trip that the kernel has seen on a TCP connection; 0 when it has seen none. */
+uint64_t socket_minimum_round_trip_ns(int descriptor);
+
 /* Raises the soft limit of descriptors to the hard one (ztunnel-dataplane §2.1). */
 void socket_raise_descriptor_limit(void);
 

@@ -155,6 +155,8 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
     FAMILY(METRIC_UNKNOWN_POLICIES, "ambar_unknown_policies", METRIC_COUNTER, NULL,
         "Policies that a workload listed and nobody had sent, skipped in a decision"),
     BYTES(METRIC_PINNED_BYTES, "ambar_pinned_bytes", METRIC_GAUGE, NULL, "Bytes held for readers that do not read"),
+    BYTES(METRIC_PINNED_LARGEST_BYTES, "ambar_pinned_largest_bytes", METRIC_GAUGE, NULL,
+        "The most that one stream has held for its reader since the start, summed over the workers"),
     BYTES(METRIC_BUFFER_STOCK_BYTES, "ambar_buffer_stock_bytes", METRIC_GAUGE, NULL,
         "Bytes of buffers kept for the next use"),
     FAMILY(METRIC_CONNECTIONS_LIVE, "ambar_connections_live", METRIC_GAUGE, REPORTER_LABELS,

@@ -46,6 +46,7 @@ enum ztunnel_metric {
     METRIC_LIMITS,             /* gauge, limit: what the bound is */
     METRIC_UNKNOWN_POLICIES,
     METRIC_PINNED_BYTES,             /* gauge */
+    METRIC_PINNED_LARGEST_BYTES,     /* gauge */
     METRIC_BUFFER_STOCK_BYTES,       /* gauge */
     METRIC_CONNECTIONS_LIVE,         /* gauge, reporter */
     METRIC_VERSION_TURN,             /* histogram: a worker's time for one new version of the model */

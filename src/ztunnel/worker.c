@@ -56,6 +56,8 @@ static void on_loop_phase(enum loop_phase phase, void *context)
     struct worker *worker = context;
     switch (phase) {
     case LOOP_TURN_ENDS:
+        metric_set(worker->pinned_series, (int64_t)worker->pinned.bytes);
+        metric_set(worker->pinned_largest_series, (int64_t)worker->pinned.largest_stream_bytes);
         qsbr_quiescent(worker->reader);
         return;
     case LOOP_WAIT_BEGINS:
@@ -106,6 +108,8 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
     for (int i = 0; i < 2; i++) {
         worker->open_sockets_series[i] = metric_series_get(worker->metrics, METRIC_SOCKETS_OPEN, &REPORTERS[i]);
     }
+    worker->pinned_series = metric_series_get(worker->metrics, METRIC_PINNED_BYTES, NULL);
+    worker->pinned_largest_series = metric_series_get(worker->metrics, METRIC_PINNED_LARGEST_BYTES, NULL);
     int error = pthread_create(&worker->thread, NULL, run_worker, worker);
     if (error != 0) {
         return result_system(error, "failed to start worker thread %u", index);
@@ -141,12 +145,13 @@ void worker_count_role(struct worker *worker, size_t family, const char *role)
     metric_count_labelled(worker->metrics, family, &role, 1);
 }
 
-struct hbone_settings worker_hbone_settings(const struct worker *worker, enum hbone_role role)
+struct hbone_settings worker_hbone_settings(struct worker *worker, enum hbone_role role)
 {
     const struct configuration *configuration = worker->shared->configuration;
     struct hbone_settings settings = hbone_settings_default(role);
     settings.stream_window_bytes_maximum = configuration->stream_window_bytes;
     settings.connection_window_bytes = configuration->connection_window_bytes;
     settings.frame_bytes_maximum = configuration->frame_bytes;
+    settings.pinned = &worker->pinned;
     return settings;
 }

@@ -47,6 +47,8 @@ struct worker {
     /* sockets accepted and not yet closed, by direction: outbound, inbound */
     uint64_t open_sockets[2];
     struct metric_series *open_sockets_series[2];
+    struct hbone_pinned pinned; /* by all tunnels of this worker */
+    struct metric_series *pinned_series, *pinned_largest_series;
     pthread_t thread;
     bool has_thread;
 };
@@ -69,7 +71,7 @@ void worker_count_socket(struct worker *worker, int direction, int change);
 void worker_count_role(struct worker *worker, size_t family, const char *role);
 
 /* HBONE settings from the configuration. */
-struct hbone_settings worker_hbone_settings(const struct worker *worker, enum hbone_role role);
+struct hbone_settings worker_hbone_settings(struct worker *worker, enum hbone_role role);
 
 /* The current version: borrowed until the end of the turn. Worker's thread. */
 static inline const struct mesh_version *worker_version(const struct worker *worker)

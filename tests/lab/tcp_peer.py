@@ -1,10 +1,11 @@
 """Small TCP programs for tests, run inside pods: servers that close in every way, clients that say what they saw.
 
-    tcp_peer.py serve PORT MODE           MODE: echo, fin, rst, half, sink, source:N, silent, checksum
+    tcp_peer.py serve PORT MODE           MODE: echo, fin, rst, half, sink, source:N, stops:N, silent, checksum
     tcp_peer.py close HOST PORT MODE      MODE: fin, rst, half; prints what came back and how it ended
     tcp_peer.py transfer HOST PORT BYTES  sends and receives BYTES of a pseudo-random stream, prints both checksums
     tcp_peer.py many HOST PORT COUNT      COUNT connections at once, each echoes a token and is checked
-    tcp_peer.py unread HOST PORT COUNT S  COUNT connections to a source, never read, held for S seconds
+    tcp_peer.py unread HOST PORT COUNT S [N]  COUNT connections to a source, of which N bytes (none) are read at once and then no more, held for S seconds
+    tcp_peer.py push HOST PORT COUNT S    COUNT connections that send as much as is taken, held for S seconds
 """
 import hashlib
 import selectors
@@ -85,6 +86,11 @@ def serve_one(connection, mode):
             for piece in stream(int(mode[7:])):
                 connection.sendall(piece)
             connection.close()
+        elif mode.startswith("stops:"):  # reads so much as fast as it can, then never again
+            left = int(mode[6:])
+            while left > 0:
+                left -= len(connection.recv(min(CHUNK * 4, left)))
+            time.sleep(3600)
         elif mode == "silent":
             time.sleep(3600)
         elif mode == "checksum":  # reads a length, then that many bytes, while sending as many
@@ -187,8 +193,24 @@ def many(host, port, count):
         connection.close()
 
 
-def unread(host, port, count, seconds):
+def unread(host, port, count, seconds, first=0):
     connections = [connect(host, port) for _ in range(count)]
+    for connection in connections:
+        left = first
+        while left > 0:
+            left -= len(connection.recv(min(CHUNK * 4, left)))
+    print("open", len(connections), flush=True)
+    time.sleep(seconds)
+
+
+def push(host, port, count, seconds):
+    def send(connection):
+        for piece in stream(1 << 40):
+            connection.sendall(piece)
+
+    connections = [connect(host, port) for _ in range(count)]
+    for connection in connections:
+        threading.Thread(target=send, args=(connection,), daemon=True).start()
     print("open", len(connections), flush=True)
     time.sleep(seconds)
 
@@ -204,4 +226,6 @@ if __name__ == "__main__":
     elif command == "many":
         many(arguments[0], int(arguments[1]), int(arguments[2]))
     elif command == "unread":
-        unread(arguments[0], int(arguments[1]), int(arguments[2]), float(arguments[3]))
+        unread(arguments[0], int(arguments[1]), int(arguments[2]), float(arguments[3]), *map(int, arguments[4:]))
+    elif command == "push":
+        push(arguments[0], int(arguments[1]), int(arguments[2]), float(arguments[3]))

@@ -1,6 +1,8 @@
 /* Flow control and liveness: credit, growing windows, readers that stand still, peers that do. */
 #include "unit/http/hbone_peer.h"
 
+#include "http/hbone_internal.h"
+
 static const uint8_t zeros[65536];
 
 static struct tunnel *server(bool withholds_credit)
@@ -138,6 +140,49 @@ static void window_grows_for_a_fast_reader_up_to_the_maximum(void **state)
         assert_in_range(announced - sent, 256 * 1024, 1024 * 1024);
     }
     tunnel_free(tunnel);
+}
+
+static void reader_that_was_fast_and_stops_pins_less_than_a_mebibyte(void **state)
+{
+    (void)state;
+    struct hbone_pinned pinned = { 0 };
+    struct hbone_settings settings = hbone_settings_default(HBONE_SERVER);
+    settings.pinned = &pinned;
+    struct tunnel *tunnel = tunnel_new_with(HBONE_SERVER, &settings, 65536, 0);
+    tunnel->withholds_credit = true;
+    peer_preface(tunnel);
+    peer_connect(tunnel, 1);
+    peer_frame(tunnel, HBONE_FRAME_SETTINGS, HBONE_FLAG_ACK, 0, NULL, 0);
+    size_t left = 256 * 1024;
+    for (int round = 0; round < 40; round++) {
+        fill_window(tunnel, 1, 128 * 1024);
+        hbone_stream_credit(tunnel->consumers[0].stream, 128 * 1024);
+        peer_forget(tunnel);
+        const char *update = strstr(peer_read(tunnel), "WINDOW_UPDATE stream=1 flags=0 ");
+        left -= 128 * 1024;
+        left += update == NULL ? 0 : strtoul(update + strlen("WINDOW_UPDATE stream=1 flags=0 "), NULL, 16);
+    }
+    assert_in_range(left, 128 * 1024, 1024 * 1024 - 1);
+    fill_window(tunnel, 1, left);
+    assert_int_equal(pinned.bytes, left);
+    assert_int_equal(pinned.largest_stream_bytes, left);
+    peer_frame(tunnel, HBONE_FRAME_DATA, 0, 1, "x", 1);
+    assert_logged(tunnel, "RST_STREAM stream=1 flags=0 00000003\n");
+    tunnel_free(tunnel);
+    assert_int_equal(pinned.bytes, 0);
+}
+
+static void window_beyond_what_one_machine_needs_follows_rate_and_round_trip(void **state)
+{
+    (void)state;
+    const uint32_t maximum = 4 << 20, unmeasured = 896 << 10;
+    const uint64_t ms = NANOSECONDS_PER_MILLISECOND;
+    assert_int_equal(hbone_flow_window_limit(maximum, 256 << 10, ms, 0), unmeasured);
+    assert_int_equal(hbone_flow_window_limit(maximum, 896 << 10, ms / 2, ms / 20), unmeasured);
+    assert_int_equal(hbone_flow_window_limit(maximum, 896 << 10, 20 * ms, 20 * ms), 2 * (896 << 10));
+    assert_int_equal(hbone_flow_window_limit(maximum, 2 << 20, 10 * ms, 40 * ms), maximum);
+    assert_int_equal(hbone_flow_window_limit(65535, 65535, ms, 0), 65535);
+    assert_int_equal(hbone_flow_window_limit(maximum, 256 << 10, 0, ms), maximum);
 }
 
 static void small_configured_window_is_never_exceeded(void **state)
@@ -434,6 +479,8 @@ int main(void)
         cmocka_unit_test(connection_credit_returns_before_anybody_consumes),
         cmocka_unit_test(readers_that_stand_still_do_not_stop_another),
         cmocka_unit_test(window_grows_for_a_fast_reader_up_to_the_maximum),
+        cmocka_unit_test(reader_that_was_fast_and_stops_pins_less_than_a_mebibyte),
+        cmocka_unit_test(window_beyond_what_one_machine_needs_follows_rate_and_round_trip),
         cmocka_unit_test(small_configured_window_is_never_exceeded),
         cmocka_unit_test(sender_stops_at_the_stream_window_and_goes_on_after_an_update),
         cmocka_unit_test(shrunk_initial_window_makes_windows_negative),
