@@ -177,6 +177,8 @@ static void wait_for_lines(void)
 static void *run_writer(void *unused)
 {
     struct writer batch = writer_growing();
+    /* By the thread itself: naming another one writes to a file, which a sandboxed process may not. */
+    (void)pthread_setname_np(pthread_self(), "log");
     while (!atomic_load(&is_stopping)) {
         wait_for_lines();
         nanosleep(&(struct timespec){ .tv_nsec = GATHER_NS }, NULL);
@@ -201,9 +203,6 @@ static int start_writer(void)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&state.writer, NULL, run_writer, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0) {
-        (void)pthread_setname_np(state.writer, "log");
-    }
     return error;
 }
 

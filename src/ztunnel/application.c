@@ -14,6 +14,7 @@
 #include "ztunnel/inpod_manager.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod_assignment.h"
+#include "ztunnel/process_sandbox.h"
 #include "ztunnel/readiness.h"
 #include "ztunnel/version.h"
 #include "ztunnel/worker.h"
@@ -552,6 +553,9 @@ struct result application_run(const struct configuration *configuration)
     socket_raise_descriptor_limit();
     /* The broker is forked first: before any key, any thread and any log writer exists. */
     struct result started = start_broker(application);
+    if (result_is_ok(&started)) {
+        started = process_sandbox_enter();
+    }
     if (!result_is_ok(&started)) {
         memory_free(application);
         return started;

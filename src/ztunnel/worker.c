@@ -80,6 +80,9 @@ static void on_housekeeping(struct timer *timer)
 static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
+    char name[16];
+    snprintf(name, sizeof name, "ztunnel-%u", worker->index);
+    (void)pthread_setname_np(pthread_self(), name);
     worker->reader = qsbr_register(worker->shared->readers);
     loop_set_hook(worker->loop, on_loop_phase, worker);
     worker->housekeeping.on_expire = on_housekeeping;
@@ -115,9 +118,6 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
         return result_system(error, "failed to start worker thread %u", index);
     }
     worker->has_thread = true;
-    char name[16];
-    snprintf(name, sizeof name, "ztunnel-%u", index);
-    pthread_setname_np(worker->thread, name);
     return result_ok();
 }
 
