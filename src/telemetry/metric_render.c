@@ -1,4 +1,4 @@
-/* The reading side of the metrics: expiry, merging the shards, OpenMetrics text. With the registry's mutex held throughout. */
+/* The printing side of the metrics: OpenMetrics text, a piece at a time. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -7,203 +7,127 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* All series of one family, those with equal labels side by side. */
-struct gathered {
-    struct metric_series_state **series;
-    size_t count;
-    size_t capacity;
+struct metric_scrape {
+    struct metric_registry *registry;
+    struct metric_gathered *gathered; /* by schema; filled when the first family of it is printed */
+    bool *is_gathered;
+    size_t family;
+    size_t position; /* in the family's gathered sets */
+    bool has_head;   /* of the family */
 };
 
-static int compare_series(const void *left, const void *right)
+/* The series of one family with one set of labels, of which several shards may have a part. */
+struct parts {
+    struct metric_label_set *const *sets;
+    size_t count;
+    size_t rank;
+};
+
+static struct metric_series_state *part(const struct parts *parts, size_t index)
 {
-    const struct metric_series_state *left_series = *(struct metric_series_state *const *)left;
-    const struct metric_series_state *right_series = *(struct metric_series_state *const *)right;
-    size_t common =
-        left_series->key_length < right_series->key_length ? left_series->key_length : right_series->key_length;
-    int order = memcmp(left_series->key, right_series->key, common);
-    if (order != 0) {
-        return order;
-    }
-    return (left_series->key_length > right_series->key_length) - (left_series->key_length < right_series->key_length);
+    return atomic_load_explicit(&parts->sets[index]->series[parts->rank], memory_order_acquire);
 }
 
-static bool is_expired(const struct metric_series_state *series)
+static bool has_any(const struct parts *parts)
 {
-    return atomic_load_explicit(&series->users, memory_order_acquire) >= SERIES_EXPIRED;
-}
-
-static void gather_from_shard(struct metric_shard *shard, size_t index, struct gathered *gathered)
-{
-    struct metric_series_state *series = atomic_load_explicit(&shard->families[index].first, memory_order_acquire);
-    for (; series != NULL; series = atomic_load_explicit(&series->next, memory_order_relaxed)) {
-        if (is_expired(series)) {
-            continue;
+    for (size_t i = 0; i < parts->count; i++) {
+        if (part(parts, i) != NULL) {
+            return true;
         }
-        if (gathered->count == gathered->capacity) {
-            gathered->capacity = gathered->capacity == 0 ? 64 : 2 * gathered->capacity;
-            gathered->series = memory_resize(gathered->series, gathered->capacity, sizeof gathered->series[0]);
-        }
-        gathered->series[gathered->count++] = series;
     }
-}
-
-static void gather(struct metric_registry *registry, size_t index, struct gathered *gathered)
-{
-    gathered->count = 0;
-    for (struct metric_shard *shard = registry->shards; shard != NULL; shard = shard->next) {
-        gather_from_shard(shard, index, gathered);
-    }
-    if (gathered->count > 1) {
-        qsort(gathered->series, gathered->count, sizeof gathered->series[0], compare_series);
-    }
-}
-
-/* How many series from `start` on have the same labels as the one there. */
-static size_t group_size(const struct gathered *gathered, size_t start)
-{
-    size_t end = start + 1;
-    while (end < gathered->count && compare_series(&gathered->series[start], &gathered->series[end]) == 0) {
-        end++;
-    }
-    return end - start;
-}
-
-static bool is_long_unused(const struct metric_registry *registry, struct metric_series_state *series, uint64_t now_ns)
-{
-    if (atomic_load_explicit(&series->users, memory_order_acquire) != 0) {
-        return false;
-    }
-    uint64_t unused_since_ns = atomic_load_explicit(&series->unused_since_ns, memory_order_relaxed);
-    return unused_since_ns < now_ns && now_ns - unused_since_ns > registry->grace_ns;
-}
-
-/* False when its thread has taken it into use in the meantime, be it for a moment. */
-static bool try_to_expire(const struct metric_registry *registry, struct metric_series_state *series, uint64_t now_ns)
-{
-    uint32_t nobody = 0, expired = SERIES_EXPIRED;
-    if (!atomic_compare_exchange_strong(&series->users, &nobody, SERIES_EXPIRED)) {
-        return false;
-    }
-    uint64_t unused_since_ns = atomic_load_explicit(&series->unused_since_ns, memory_order_relaxed);
-    if (unused_since_ns < now_ns && now_ns - unused_since_ns > registry->grace_ns) {
-        return true;
-    }
-    (void)atomic_compare_exchange_strong(&series->users, &expired, 0);
     return false;
 }
 
-/* The parts of one label set expire together: a total that lost only one of them would look like a counter that was reset,
- * and a rate made from it would count everything twice. */
-static bool expire_group(
-    const struct metric_registry *registry, struct metric_series_state **group, size_t size, uint64_t now_ns)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (!is_long_unused(registry, group[i], now_ns)) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < size; i++) {
-        if (try_to_expire(registry, group[i], now_ns)) {
-            continue;
-        }
-        while (i > 0) {
-            uint32_t expired = SERIES_EXPIRED;
-            (void)atomic_compare_exchange_strong(&group[--i]->users, &expired, 0);
-        }
-        return false;
-    }
-    return true;
-}
-
-static bool has_labels(const struct metric_family *family)
-{
-    return family->labels != NULL && family->labels[0] != NULL;
-}
-
-static void expire_locked(struct metric_registry *registry, uint64_t now_ns)
-{
-    struct gathered gathered = { 0 };
-    bool has_expired = false;
-    for (size_t index = 0; index < registry->family_count; index++) {
-        if (!has_labels(&registry->families[index])) {
-            continue;
-        }
-        gather(registry, index, &gathered);
-        for (size_t i = 0, size; i < gathered.count; i += size) {
-            size = group_size(&gathered, i);
-            has_expired |= expire_group(registry, &gathered.series[i], size, now_ns);
-        }
-    }
-    memory_free(gathered.series);
-    if (has_expired) {
-        atomic_fetch_add_explicit(&registry->expired_generation, 1, memory_order_release);
-    }
-}
-
-void metric_registry_expire(struct metric_registry *registry, uint64_t now_ns)
-{
-    pthread_mutex_lock(&registry->mutex);
-    expire_locked(registry, now_ns);
-    pthread_mutex_unlock(&registry->mutex);
-}
-
-static uint64_t sum_of_values(struct metric_series_state *const *series, size_t count)
+static uint64_t sum_of_values(const struct parts *parts)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += atomic_load_explicit(&series[i]->series.value, memory_order_relaxed);
+    for (size_t i = 0; i < parts->count; i++) {
+        const struct metric_series_state *state = part(parts, i);
+        sum += state != NULL ? atomic_load_explicit(&state->series.value, memory_order_relaxed) : 0;
     }
     return sum;
 }
 
 uint64_t metric_total(struct metric_registry *registry, size_t family)
 {
-    struct gathered gathered = { 0 };
+    struct metric_gathered gathered = { 0 };
     pthread_mutex_lock(&registry->mutex);
-    gather(registry, family, &gathered);
-    uint64_t total = sum_of_values(gathered.series, gathered.count);
+    metric_gather(registry, registry->places[family].schema, &gathered);
+    const struct parts all = { gathered.sets, gathered.count, registry->places[family].rank };
+    uint64_t total = sum_of_values(&all);
     pthread_mutex_unlock(&registry->mutex);
-    memory_free(gathered.series);
+    metric_gathered_free(&gathered);
     return total;
 }
 
-static void add_label_value(const char *value, struct writer *out)
+/* How many bytes from the start need no escape and are ASCII. */
+static size_t harmless_length(struct bytes text)
 {
-    struct bytes rest = bytes_of_string(value);
+    size_t length = 0;
+    while (length < text.length && text.data[length] >= ' ' && text.data[length] < 0x7F && text.data[length] != '"' &&
+           text.data[length] != '\\') {
+        length++;
+    }
+    return length;
+}
+
+/* Escaped as OpenMetrics demands: an unescaped quote or line end in a label would let a workload forge samples. */
+static void add_label_value(struct bytes rest, struct writer *out)
+{
     while (rest.length > 0) {
-        size_t length = bytes_utf8_length(rest);
-        uint8_t first = rest.data[0];
-        if (length == 0) {
+        size_t length = harmless_length(rest);
+        if (length > 0) {
+            writer_add(out, rest.data, length);
+        } else if ((length = bytes_utf8_length(rest)) == 0) {
             writer_add_string(out, "\xEF\xBF\xBD");
             length = 1;
-        } else if (first == '\n') {
+        } else if (rest.data[0] == '\n') {
             writer_add_string(out, "\\n");
         } else {
-            writer_add_string(out, first == '\\' || first == '"' ? "\\" : "");
+            writer_add_string(out, rest.data[0] == '\\' || rest.data[0] == '"' ? "\\" : "");
             writer_add(out, rest.data, length);
         }
         rest = bytes_of(rest.data + length, rest.length - length);
     }
 }
 
-/* `{le="...",name="value",...}`; nothing when there is no label at all. */
-static void add_labels(const struct metric_family *family, const char *key, const char *bound, struct writer *out)
+/* Made once for a label set: a scrape mostly copies. */
+static void make_text(const struct metric_schema *schema, struct metric_label_set *set)
 {
-    char separator = '{';
+    struct writer text = writer_growing();
+    const char *key = set->key;
+    for (size_t i = 0; i < schema->label_count; i++) {
+        writer_add_string(&text, i > 0 ? "," : "");
+        writer_add_string(&text, schema->labels[i]);
+        writer_add_string(&text, "=\"");
+        struct bytes value = bytes_of_string(key);
+        add_label_value(value, &text);
+        writer_add_u8(&text, '"');
+        key += value.length + 1;
+    }
+    set->text_length = text.length;
+    set->text = writer_take_string(&text);
+}
+
+/* `{le="...",name="value",...}`; nothing when there is no label at all. */
+static void add_labels(
+    const struct metric_schema *schema, struct metric_label_set *set, const char *bound, struct writer *out)
+{
+    bool has_labels = metric_schema_has_labels(schema);
+    if (!has_labels && bound == NULL) {
+        return;
+    }
+    writer_add_u8(out, '{');
     if (bound != NULL) {
-        writer_print(out, "{le=\"%s\"", bound);
-        separator = ',';
+        writer_print(out, "le=\"%s\"%s", bound, has_labels ? "," : "");
     }
-    for (size_t i = 0; has_labels(family) && family->labels[i] != NULL; i++) {
-        writer_print(out, "%c%s=\"", separator, family->labels[i]);
-        add_label_value(key, out);
-        writer_add_u8(out, '"');
-        key += strlen(key) + 1;
-        separator = ',';
+    if (has_labels) {
+        if (set->text == NULL) {
+            make_text(schema, set);
+        }
+        writer_add(out, set->text, set->text_length);
     }
-    if (separator == ',') {
-        writer_add_u8(out, '}');
-    }
+    writer_add_u8(out, '}');
 }
 
 /* The shortest decimal that reads back as the same number, with a point: "0.1", "5.0". */
@@ -223,62 +147,81 @@ static const char *format_double(double value, char out[static 40])
     return writer_string(&writer);
 }
 
-static uint64_t sum_of_bucket(struct metric_series_state *const *series, size_t count, size_t bucket)
+/* A space, the number, a line end. */
+static void add_value(uint64_t value, bool is_signed, struct writer *out)
+{
+    char digits[24];
+    char *start = digits + sizeof digits;
+    bool is_negative = is_signed && (int64_t)value < 0;
+    uint64_t rest = is_negative ? 0 - value : value;
+    *--start = '\n';
+    do {
+        *--start = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (is_negative) {
+        *--start = '-';
+    }
+    *--start = ' ';
+    writer_add(out, start, (size_t)(digits + sizeof digits - start));
+}
+
+static uint64_t sum_of_bucket(const struct parts *parts, size_t bucket)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += atomic_load_explicit(&series[i]->histogram->counts[bucket], memory_order_relaxed);
+    for (size_t i = 0; i < parts->count; i++) {
+        const struct metric_series_state *state = part(parts, i);
+        sum += state != NULL ? atomic_load_explicit(&state->histogram->counts[bucket], memory_order_relaxed) : 0;
     }
     return sum;
 }
 
-static void add_buckets(const struct metric_family *family, struct metric_series_state *const *series, size_t count,
-    struct writer *out, uint64_t *total)
-{
-    size_t buckets = series[0]->histogram->bucket_count;
-    *total = 0;
-    for (size_t i = 0; i <= buckets; i++) {
-        char bound[40];
-        *total += sum_of_bucket(series, count, i);
-        writer_print(out, "%s_bucket", family->name);
-        add_labels(family, series[0]->key, i < buckets ? format_double(family->buckets[i], bound) : "+Inf", out);
-        writer_print(out, " %" PRIu64 "\n", *total);
-    }
-}
-
-static void add_histogram(
-    const struct metric_family *family, struct metric_series_state *const *series, size_t count, struct writer *out)
+static double sum_of_observations(const struct parts *parts)
 {
     double sum = 0;
-    uint64_t total;
-    char text[40];
-    for (size_t i = 0; i < count; i++) {
-        sum += metric_double_of_bits(atomic_load_explicit(&series[i]->histogram->sum_bits, memory_order_relaxed));
+    for (size_t i = 0; i < parts->count; i++) {
+        const struct metric_series_state *state = part(parts, i);
+        sum += state != NULL
+                   ? metric_double_of_bits(atomic_load_explicit(&state->histogram->sum_bits, memory_order_relaxed))
+                   : 0;
     }
-    add_buckets(family, series, count, out, &total);
-    writer_print(out, "%s_count", family->name);
-    add_labels(family, series[0]->key, NULL, out);
-    writer_print(out, " %" PRIu64 "\n%s_sum", total, family->name);
-    add_labels(family, series[0]->key, NULL, out);
-    writer_print(out, " %s\n", format_double(sum, text));
+    return sum;
 }
 
-/* One label set, which `count` shards have a part of. */
-static void add_sample(
-    const struct metric_family *family, struct metric_series_state *const *series, size_t count, struct writer *out)
+static void add_histogram(const struct metric_family *family, const struct metric_schema *schema,
+    const struct parts *parts, struct writer *out)
+{
+    uint64_t total = 0;
+    char text[40];
+    for (size_t i = 0;; i++) {
+        bool is_last = family->buckets[i] < 0;
+        total += sum_of_bucket(parts, i);
+        writer_print(out, "%s_bucket", family->name);
+        add_labels(schema, parts->sets[0], is_last ? "+Inf" : format_double(family->buckets[i], text), out);
+        add_value(total, false, out);
+        if (is_last) {
+            break;
+        }
+    }
+    writer_print(out, "%s_count", family->name);
+    add_labels(schema, parts->sets[0], NULL, out);
+    add_value(total, false, out);
+    writer_print(out, "%s_sum", family->name);
+    add_labels(schema, parts->sets[0], NULL, out);
+    writer_print(out, " %s\n", format_double(sum_of_observations(parts), text));
+}
+
+static void add_sample(const struct metric_family *family, const struct metric_schema *schema,
+    const struct parts *parts, struct writer *out)
 {
     if (family->type == METRIC_HISTOGRAM) {
-        add_histogram(family, series, count, out);
+        add_histogram(family, schema, parts, out);
         return;
     }
-    writer_print(out, "%s%s", family->name, family->type == METRIC_COUNTER ? "_total" : "");
-    add_labels(family, series[0]->key, NULL, out);
-    uint64_t value = sum_of_values(series, count);
-    if (family->type == METRIC_GAUGE) {
-        writer_print(out, " %" PRId64 "\n", (int64_t)value);
-    } else {
-        writer_print(out, " %" PRIu64 "\n", value);
-    }
+    writer_add_string(out, family->name);
+    writer_add_string(out, family->type == METRIC_COUNTER ? "_total" : "");
+    add_labels(schema, parts->sets[0], NULL, out);
+    add_value(sum_of_values(parts), family->type == METRIC_GAUGE, out);
 }
 
 static void add_head(const struct metric_family *family, struct writer *out)
@@ -291,32 +234,109 @@ static void add_head(const struct metric_family *family, struct writer *out)
     }
 }
 
-static void render_family(struct metric_registry *registry, size_t index, struct gathered *gathered, struct writer *out)
+struct metric_scrape *metric_scrape_new(struct metric_registry *registry)
 {
-    const struct metric_family *family = &registry->families[index];
-    gather(registry, index, gathered);
-    if (gathered->count == 0 && has_labels(family)) {
+    struct metric_scrape *scrape = NEW(struct metric_scrape);
+    scrape->registry = registry;
+    scrape->gathered = memory_allocate_zeroed(registry->schema_count, sizeof *scrape->gathered);
+    scrape->is_gathered = memory_allocate_zeroed(registry->schema_count, sizeof *scrape->is_gathered);
+    pthread_mutex_lock(&registry->mutex);
+    metric_expire_locked(registry, clock_monotonic_ns());
+    registry->scrapes++;
+    pthread_mutex_unlock(&registry->mutex);
+    return scrape;
+}
+
+void metric_scrape_free(struct metric_scrape *scrape)
+{
+    if (scrape == NULL) {
         return;
     }
-    add_head(family, out);
-    if (gathered->count == 0 && family->type != METRIC_HISTOGRAM) {
-        writer_print(out, "%s%s 0\n", family->name, family->type == METRIC_COUNTER ? "_total" : "");
+    pthread_mutex_lock(&scrape->registry->mutex);
+    scrape->registry->scrapes--;
+    pthread_mutex_unlock(&scrape->registry->mutex);
+    for (size_t i = 0; i < scrape->registry->schema_count; i++) {
+        metric_gathered_free(&scrape->gathered[i]);
     }
-    for (size_t i = 0, size; i < gathered->count; i += size) {
-        size = group_size(gathered, i);
-        add_sample(family, &gathered->series[i], size, out);
+    memory_free(scrape->gathered);
+    memory_free(scrape->is_gathered);
+    memory_free(scrape);
+}
+
+static const struct metric_gathered *gathered_of(struct metric_scrape *scrape, size_t schema)
+{
+    struct metric_gathered *gathered = &scrape->gathered[schema];
+    if (!scrape->is_gathered[schema]) {
+        pthread_mutex_lock(&scrape->registry->mutex);
+        metric_gather(scrape->registry, schema, gathered);
+        pthread_mutex_unlock(&scrape->registry->mutex);
+        scrape->is_gathered[schema] = true;
     }
+    return gathered;
+}
+
+static void add_head_once(struct metric_scrape *scrape, const struct metric_family *family, struct writer *out)
+{
+    if (!scrape->has_head) {
+        add_head(family, out);
+        scrape->has_head = true;
+    }
+}
+
+/* The next sample of the current family; false at its end. */
+static bool add_next_sample(struct metric_scrape *scrape, const struct metric_family *family, struct writer *out)
+{
+    const struct metric_registry *registry = scrape->registry;
+    size_t index = registry->places[scrape->family].schema;
+    const struct metric_gathered *gathered = gathered_of(scrape, index);
+    while (scrape->position < gathered->count) {
+        struct parts parts = { &gathered->sets[scrape->position], metric_group_size(gathered, scrape->position),
+            registry->places[scrape->family].rank };
+        scrape->position += parts.count;
+        if (has_any(&parts)) {
+            add_head_once(scrape, family, out);
+            add_sample(family, &registry->schemas[index], &parts, out);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A family without labels has a sample even if nothing was counted; one with labels and no series is left out. */
+static void end_family(struct metric_scrape *scrape, const struct metric_family *family, struct writer *out)
+{
+    const struct metric_schema *schema = &scrape->registry->schemas[scrape->registry->places[scrape->family].schema];
+    if (!scrape->has_head && !metric_schema_has_labels(schema)) {
+        add_head_once(scrape, family, out);
+        if (family->type != METRIC_HISTOGRAM) {
+            writer_print(out, "%s%s 0\n", family->name, family->type == METRIC_COUNTER ? "_total" : "");
+        }
+    }
+    scrape->family++;
+    scrape->position = 0;
+    scrape->has_head = false;
+}
+
+bool metric_scrape_next(struct metric_scrape *scrape, size_t piece_bytes, struct writer *out)
+{
+    size_t start = out->length;
+    while (scrape->family < scrape->registry->family_count) {
+        const struct metric_family *family = &scrape->registry->families[scrape->family];
+        if (!add_next_sample(scrape, family, out)) {
+            end_family(scrape, family, out);
+        }
+        if (out->length - start >= piece_bytes) {
+            return true;
+        }
+    }
+    writer_add_string(out, "# EOF\n");
+    return false;
 }
 
 void metric_registry_render(struct metric_registry *registry, struct writer *out)
 {
-    struct gathered gathered = { 0 };
-    pthread_mutex_lock(&registry->mutex);
-    expire_locked(registry, clock_monotonic_ns());
-    for (size_t i = 0; i < registry->family_count; i++) {
-        render_family(registry, i, &gathered, out);
+    struct metric_scrape *scrape = metric_scrape_new(registry);
+    while (metric_scrape_next(scrape, SIZE_MAX, out)) {
     }
-    pthread_mutex_unlock(&registry->mutex);
-    memory_free(gathered.series);
-    writer_add_string(out, "# EOF\n");
+    metric_scrape_free(scrape);
 }

@@ -103,19 +103,24 @@ void connection_write_authority(const struct connection *connection, struct writ
     }
 }
 
-static struct metric_series *series_of(
-    const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
+static struct metric_label_set *label_set_of(const struct connection *connection, enum response_flag flag)
 {
     struct traffic_labels labels;
     traffic_labels_fill(&labels, connection, flag);
-    return metric_series_get(connection->pod->worker->metrics, family, labels.values);
+    return metric_label_set_get(connection->pod->worker->metrics, METRIC_CONNECTIONS_OPENED, labels.values);
 }
 
-static void count_once(const struct connection *connection, enum ztunnel_metric family, enum response_flag flag)
+/* The labels it was opened with, but for the final flag. */
+static void count_closed(const struct connection *connection)
 {
-    struct metric_series *series = series_of(connection, family, flag);
-    metric_add(series, 1);
-    metric_series_put(series);
+    if (connection->flag == RESPONSE_NONE) {
+        metric_add(metric_label_set_series(connection->label_set, METRIC_CONNECTIONS_CLOSED), 1);
+        return;
+    }
+    struct metric_label_set *set = label_set_of(connection, connection->flag);
+    metric_add(metric_label_set_series(set, METRIC_CONNECTIONS_CLOSED), 1);
+    metric_add(metric_label_set_series(set, METRIC_CONNECTIONS_FAILED), 1);
+    metric_label_set_put(set);
 }
 
 void connection_open(struct connection *connection)
@@ -124,14 +129,11 @@ void connection_open(struct connection *connection)
         return;
     }
     connection->is_opened = true;
-    struct traffic_labels labels;
-    traffic_labels_fill(&labels, connection, RESPONSE_NONE);
-    struct metric_shard *shard = connection->pod->worker->metrics;
-    struct metric_series *opened = metric_series_get(shard, METRIC_CONNECTIONS_OPENED, labels.values);
-    metric_add(opened, 1);
-    metric_series_put(opened);
-    connection->received_series = metric_series_get(shard, METRIC_RECEIVED_BYTES, labels.values);
-    connection->sent_series = metric_series_get(shard, METRIC_SENT_BYTES, labels.values);
+    struct metric_label_set *set = label_set_of(connection, RESPONSE_NONE);
+    connection->label_set = set;
+    metric_add(metric_label_set_series(set, METRIC_CONNECTIONS_OPENED), 1);
+    connection->received_series = metric_label_set_series(set, METRIC_RECEIVED_BYTES);
+    connection->sent_series = metric_label_set_series(set, METRIC_SENT_BYTES);
     access_log_opened(connection);
 }
 
@@ -151,9 +153,8 @@ void connection_fail(struct connection *connection, enum response_flag flag, con
 
 static void release(struct connection *connection)
 {
-    if (connection->received_series != NULL) {
-        metric_series_put(connection->received_series);
-        metric_series_put(connection->sent_series);
+    if (connection->label_set != NULL) {
+        metric_label_set_put(connection->label_set);
     }
     connection_set_source(connection, NULL);
     connection_set_destination(connection, NULL, NULL);
@@ -171,10 +172,7 @@ void connection_finish(struct connection *connection, enum close_state close_sta
     connection_pass(connection, STAGE_CLOSED);
     connection->close_state = (uint8_t)close_state;
     if (connection->is_opened) {
-        count_once(connection, METRIC_CONNECTIONS_CLOSED, connection->flag);
-        if (connection->flag != RESPONSE_NONE) {
-            count_once(connection, METRIC_CONNECTIONS_FAILED, connection->flag);
-        }
+        count_closed(connection);
         access_log_complete(connection);
     } else if (connection->error != NULL) {
         access_log_refused(

@@ -88,8 +88,9 @@ struct connection {
     char *destination_identity;              /* proven by TLS: a URI */
     char *forwarded_host;
     char trace_id[33];
-    uint64_t received_bytes; /* client to server */
-    uint64_t sent_bytes;     /* server to client */
+    uint64_t received_bytes;            /* client to server */
+    uint64_t sent_bytes;                /* server to client */
+    struct metric_label_set *label_set; /* since it was opened; the two series are of it */
     struct metric_series *received_series;
     struct metric_series *sent_series;
     char *error; /* the sentence, when it ended badly */

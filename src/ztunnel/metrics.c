@@ -186,7 +186,8 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
     FAMILY(METRIC_LOG_LINES_DROPPED, "ambar_log_lines_dropped", METRIC_COUNTER, REASON_LABELS,
         "Log lines left out because the queue was full or too many came at once"),
     FAMILY(METRIC_LOG_LINES_QUEUED, "ambar_log_lines_queued", METRIC_GAUGE, NULL, "Log lines waiting to be written"),
-    FAMILY(METRIC_SERIES, "ambar_metric_series", METRIC_GAUGE, NULL, "Series held, of all families and threads"),
-    FAMILY(METRIC_SERIES_OVER_CAP, "ambar_metric_series_over_cap", METRIC_COUNTER, FAMILY_LABELS,
-        "Label sets counted in the `other` series because their family was full"),
+    FAMILY(METRIC_LABEL_SETS, "ambar_metric_label_sets", METRIC_GAUGE, NULL,
+        "Label sets of metrics held, of all families and threads"),
+    FAMILY(METRIC_LABEL_SETS_OVER_CAP, "ambar_metric_label_sets_over_cap", METRIC_COUNTER, FAMILY_LABELS,
+        "Times a label set was counted in the `other` series because its family was full"),
 };

@@ -63,8 +63,8 @@ enum ztunnel_metric {
     METRIC_UNENROLLED_PODS,          /* gauge, reason: pods whose capture could not be proven */
     METRIC_LOG_LINES_DROPPED,        /* reason: queue, rate */
     METRIC_LOG_LINES_QUEUED,         /* gauge */
-    METRIC_SERIES,                   /* gauge: series held, all families and threads */
-    METRIC_SERIES_OVER_CAP,          /* family: gets answered with the `other` series */
+    METRIC_LABEL_SETS,               /* gauge: held, of all families and threads */
+    METRIC_LABEL_SETS_OVER_CAP,      /* family: gets answered with the `other` series */
     METRIC_COUNT,
 };
 

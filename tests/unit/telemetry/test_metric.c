@@ -12,10 +12,11 @@
 #include <string.h>
 
 static const char *const traffic_labels[] = { "reporter", "peer", NULL };
+static const char *const capped_labels[] = { "reporter", "peer", NULL };
 static const char *const query_labels[] = { "kind", NULL };
 static const double query_buckets[] = { 0.0005, 0.001, 0.01, 0.1, 1.0, 5.0, -1 };
 
-enum { STARTS, OPEN, OPENED, BYTES, QUERIES, CAPPED, FAMILY_COUNT };
+enum { STARTS, OPEN, OPENED, BYTES, QUERIES, CAPPED, CLOSED, FAMILY_COUNT };
 
 static const struct metric_family families[FAMILY_COUNT] = {
     [STARTS] = { .name = "starts", .type = METRIC_COUNTER, .help = "Starts", .is_help_verbatim = true },
@@ -28,11 +29,8 @@ static const struct metric_family families[FAMILY_COUNT] = {
         .unit = "seconds",
         .labels = query_labels,
         .buckets = query_buckets },
-    [CAPPED] = { .name = "capped",
-        .type = METRIC_COUNTER,
-        .help = "Capped",
-        .labels = traffic_labels,
-        .series_cap = 3 },
+    [CAPPED] = { .name = "capped", .type = METRIC_COUNTER, .help = "Capped", .labels = capped_labels, .series_cap = 3 },
+    [CLOSED] = { .name = "closed", .type = METRIC_COUNTER, .help = "Closed ever", .labels = traffic_labels },
 };
 
 static struct metric_registry *registry;
@@ -181,6 +179,69 @@ static void label_sets_over_the_cap_share_the_other_series(void **state)
     assert_int_equal(metric_total(registry, CAPPED), 20);
 }
 
+/* A cap for each thread would be as many times higher as there are threads. */
+static void the_cap_is_for_all_shards_together_and_what_is_over_it_is_counted(void **state)
+{
+    (void)state;
+    struct metric_shard *second = metric_shard_new(registry);
+    count_in(shard, CAPPED, LABELS("source", "a"), 1);
+    count_in(shard, CAPPED, LABELS("source", "b"), 1);
+    count_in(second, CAPPED, LABELS("source", "c"), 1);
+    count_in(second, CAPPED, LABELS("source", "d"), 1);
+    count_in(shard, CAPPED, LABELS("source", "e"), 1);
+    char *AUTO_FREE text = render();
+    assert_non_null(strstr(text, "peer=\"c\"} 1\n"));
+    assert_non_null(strstr(text, "peer=\"other\"} 2\n"));
+    assert_int_equal(metric_over_cap(registry, CAPPED), 2);
+    assert_int_equal(metric_over_cap(registry, OPENED), 0);
+    assert_int_equal(metric_registry_set_count(registry), 3);
+}
+
+static void families_with_the_same_labels_share_a_set_and_print_what_they_counted(void **state)
+{
+    (void)state;
+    struct metric_label_set *set = metric_label_set_get(shard, OPENED, LABELS("source", "a"));
+    metric_add(metric_label_set_series(set, CLOSED), 2);
+    assert_ptr_equal(metric_label_set_get(shard, CLOSED, LABELS("source", "a")), set);
+    char *AUTO_FREE text = render();
+    assert_null(strstr(text, "opened_total"));
+    assert_non_null(strstr(text, "# TYPE closed counter\nclosed_total{reporter=\"source\",peer=\"a\"} 2\n"));
+    metric_add(metric_label_set_series(set, OPENED), 1);
+    char *AUTO_FREE later = render();
+    assert_non_null(strstr(later, "opened_total{reporter=\"source\",peer=\"a\"} 1\n"));
+    metric_label_set_put(set);
+    metric_label_set_put(set);
+}
+
+static void a_scrape_in_pieces_is_the_whole_one_whatever_expires_meanwhile(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        char peer[16];
+        snprintf(peer, sizeof peer, "p%d", i);
+        count_in(shard, OPENED, LABELS("source", peer), 1);
+    }
+    char *AUTO_FREE whole = render();
+    struct writer pieces = writer_growing();
+    struct metric_scrape *scrape = metric_scrape_new(registry);
+    metric_registry_set_grace_ns(registry, 0);
+    size_t count = 1;
+    while (metric_scrape_next(scrape, 40, &pieces)) {
+        if (strstr(writer_string(&pieces), "opened_total") != NULL) {
+            metric_registry_expire(registry, clock_monotonic_ns() + 1);
+            count_in(shard, OPEN, LABELS("new"), 1);
+        }
+        count++;
+    }
+    metric_scrape_free(scrape);
+    assert_true(count > 20);
+    char *AUTO_FREE text = writer_take_string(&pieces);
+    const char *family = "# HELP opened ";
+    assert_string_equal(strstr(text, family), strstr(whole, family));
+    count_in(shard, OPEN, LABELS("newer"), 1);
+    assert_int_equal(metric_total(registry, OPENED), 0);
+}
+
 static void expire_all_unused(void)
 {
     metric_registry_expire(registry, clock_monotonic_ns() + METRIC_GRACE_NS + 1000000000);
@@ -316,6 +377,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_long_value_is_cut_between_characters, setup, teardown),
         cmocka_unit_test_setup_teardown(histograms_print_cumulative_buckets_count_and_sum, setup, teardown),
         cmocka_unit_test_setup_teardown(label_sets_over_the_cap_share_the_other_series, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            the_cap_is_for_all_shards_together_and_what_is_over_it_is_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            families_with_the_same_labels_share_a_set_and_print_what_they_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_scrape_in_pieces_is_the_whole_one_whatever_expires_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(unused_series_expire_and_start_again_from_zero, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry_makes_room_under_the_cap, setup, teardown),
         cmocka_unit_test_setup_teardown(a_label_set_stays_whole_while_any_shard_uses_it, setup, teardown),
