@@ -32,7 +32,7 @@ static struct log_filter first_filter = { .highest = LOG_INFO, .otherwise = LOG_
 static _Atomic(const struct log_filter *) current_filter = &first_filter;
 
 static struct {
-    pthread_mutex_t mutex; /* of the list of filters */
+    pthread_mutex_t mutex; /* of the list of filters, and held where a queue is taken off its list */
     struct published_filter *filters;
     pthread_t writer;
     int output;
@@ -49,6 +49,8 @@ static _Atomic(struct log_queue *) all_queues;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t queue_key;
 static _Thread_local struct log_queue *own_queue;
+static uint64_t dropped_before; /* by queues that are gone; with the mutex */
+static _Atomic uint64_t dropped_by_limits;
 
 static void abandon_queue(void *queue)
 {
@@ -145,7 +147,10 @@ static void write_all_queues(struct writer *batch)
         bool is_abandoned = atomic_load_explicit(&queue->is_abandoned, memory_order_acquire);
         write_queue(queue, batch);
         if (is_abandoned) {
+            pthread_mutex_lock(&state.mutex);
             unlink_queue(queue);
+            dropped_before += atomic_load(&queue->dropped);
+            pthread_mutex_unlock(&state.mutex);
             log_queue_free(queue);
         }
         queue = next;
@@ -321,6 +326,20 @@ void log_print(enum log_level level, const char *target, const char *format, ...
     writer_free(&text);
 }
 
+struct log_statistics log_statistics(void)
+{
+    struct log_statistics statistics = { .dropped_rate =
+                                             atomic_load_explicit(&dropped_by_limits, memory_order_relaxed) };
+    pthread_mutex_lock(&state.mutex);
+    statistics.dropped_full = dropped_before;
+    for (struct log_queue *queue = atomic_load(&all_queues); queue != NULL; queue = queue->next) {
+        statistics.dropped_full += atomic_load_explicit(&queue->dropped, memory_order_relaxed);
+        statistics.queued_bytes += log_queue_waiting_bytes(queue);
+    }
+    pthread_mutex_unlock(&state.mutex);
+    return statistics;
+}
+
 bool log_limit_allows(struct log_limit *limit, uint32_t burst, uint64_t *dropped)
 {
     uint64_t now_s = clock_monotonic_ns() / NANOSECONDS_PER_SECOND;
@@ -331,6 +350,7 @@ bool log_limit_allows(struct log_limit *limit, uint32_t burst, uint64_t *dropped
     *dropped = 0;
     if (atomic_fetch_add_explicit(&limit->in_window, 1, memory_order_relaxed) >= burst) {
         atomic_fetch_add_explicit(&limit->dropped, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&dropped_by_limits, 1, memory_order_relaxed);
         return false;
     }
     *dropped = atomic_exchange_explicit(&limit->dropped, 0, memory_order_relaxed);

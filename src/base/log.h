@@ -70,6 +70,14 @@ void log_write(
  * log_write takes its message, a constant or a text of our own, as it is. */
 void log_print(enum log_level level, const char *target, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* What never reached the output, and what waits for it. Any thread. */
+struct log_statistics {
+    uint64_t dropped_full; /* lines that found the queue full */
+    uint64_t dropped_rate; /* lines that a struct log_limit left out */
+    uint64_t queued_bytes;
+};
+struct log_statistics log_statistics(void);
+
 /* A limit for one place that peers can make noisy: at most `burst` lines a second. Zero-initialise (static) per call site.
  * Returns false when the line should be left out; `*dropped` says how many were left out since the last one printed. */
 struct log_limit {

@@ -83,6 +83,12 @@ bool log_queue_is_empty(const struct log_queue *queue)
            atomic_load_explicit(&queue->consumed, memory_order_relaxed);
 }
 
+uint64_t log_queue_waiting_bytes(const struct log_queue *queue)
+{
+    uint64_t consumed = atomic_load_explicit(&queue->consumed, memory_order_relaxed);
+    return atomic_load_explicit(&queue->produced, memory_order_relaxed) - consumed;
+}
+
 static uint32_t read_header(const struct log_queue *queue, size_t place)
 {
     uint32_t header;

@@ -33,4 +33,7 @@ bool log_queue_put(struct log_queue *queue, struct bytes line);
 bool log_queue_take(struct log_queue *queue, struct writer *out);
 bool log_queue_is_empty(const struct log_queue *queue);
 
+/* Any thread; about. */
+uint64_t log_queue_waiting_bytes(const struct log_queue *queue);
+
 #endif

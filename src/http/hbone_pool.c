@@ -344,6 +344,9 @@ static void forget_tunnel(struct tunnel *tunnel)
     list_remove(&tunnel->use_link);
     group->tunnel_count--;
     group->pool->tunnel_count--;
+    if (group->pool->opener->ended != NULL) {
+        group->pool->opener->ended(group->pool->opener_context);
+    }
     mark_for_collection(group);
     memory_free(tunnel);
 }

@@ -29,6 +29,8 @@ struct hbone_pool_opener {
     void *(*open)(void *context, const struct hbone_pool_key *key, struct hbone_opening *opening);
     /* Nobody wants it any more; `opening` is gone when this returns. */
     void (*cancel)(void *context, void *handle);
+    /* A tunnel has ended; for counting only. May be NULL. */
+    void (*ended)(void *context);
 };
 
 struct hbone_pool_settings {

@@ -3,15 +3,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "ztunnel/metrics.h"
-
-#include <dirent.h>
-#include <sys/resource.h>
 
 struct admin {
     struct admin_settings settings;
     struct http1_server *admin_server;
-    struct http1_server *metrics_server;
 };
 
 static const char INDEX_PAGE[] =
@@ -100,60 +95,11 @@ static void answer_logging(struct http1_exchange *exchange, void *context)
     memory_free(reset);
 }
 
-static uint64_t count_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    uint64_t count = 0;
-    if (directory == NULL) {
-        return 0;
-    }
-    while (readdir(directory) != NULL) {
-        count++;
-    }
-    closedir(directory);
-    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
-}
-
-static void set_gauge(const struct admin *admin, enum ztunnel_metric family, const char *const *labels, uint64_t value)
-{
-    metric_set_labelled(admin->settings.shard, family, labels, (int64_t)value);
-}
-
-static void refresh_process_metrics(const struct admin *admin)
-{
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    const char *const build[] = { "ztunnel", admin->settings.source.configuration->istio_version };
-    set_gauge(admin, METRIC_PROCESS_OPEN_FDS, NULL, count_descriptors());
-    set_gauge(admin, METRIC_PROCESS_MAX_FDS, NULL, limit.rlim_cur);
-    set_gauge(admin, METRIC_BUILD, build, 1);
-}
-
-static void answer_metrics(struct http1_exchange *exchange, void *context)
-{
-    const struct admin *admin = context;
-    refresh_process_metrics(admin);
-    struct writer out = writer_growing();
-    metric_registry_render(admin->settings.metrics, &out);
-    char *accept = http1_header(exchange, "accept");
-    bool wants_openmetrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
-    memory_free(accept);
-    http1_respond(exchange, 200,
-        wants_openmetrics ? "application/openmetrics-text;charset=utf-8;version=1.0.0" : "text/plain; charset=utf-8",
-        writer_bytes(&out));
-    writer_free(&out);
-}
-
 static const struct http1_route ADMIN_ROUTES[] = {
     { "/", answer_index, 0, false },
     { "/config_dump", answer_config_dump, 0, true },
     { "/quitquitquit", answer_quit, 0, false },
     { "/logging", answer_logging, 0, false },
-};
-
-static const struct http1_route METRICS_ROUTES[] = {
-    { "/metrics", answer_metrics, 0, true },
-    { "/stats/prometheus", answer_metrics, 0, true },
 };
 
 struct admin *admin_new(struct loop *control, const struct admin_settings *settings)
@@ -162,10 +108,7 @@ struct admin *admin_new(struct loop *control, const struct admin_settings *setti
     admin->settings = *settings;
     const struct http1_server_settings admin_server = { ADMIN_ROUTES, ARRAY_LENGTH(ADMIN_ROUTES), admin, 0,
         "ztunnel::admin" };
-    const struct http1_server_settings metrics_server = { METRICS_ROUTES, ARRAY_LENGTH(METRICS_ROUTES), admin, 0,
-        "ztunnel::metrics" };
     admin->admin_server = http1_server_new(control, &admin_server);
-    admin->metrics_server = http1_server_new(control, &metrics_server);
     return admin;
 }
 
@@ -180,9 +123,7 @@ struct result admin_listen(struct admin *admin)
         /* A host without IPv6 on its loopback still has an admin port. */
         (void)http1_server_listen(admin->admin_server, &loopback, NULL);
     }
-    const struct socket_address any = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4,
-        .port = configuration->metrics_port };
-    return result_in(http1_server_listen(admin->metrics_server, &any, NULL), "metrics port");
+    return result_ok();
 }
 
 void admin_set_state(struct admin *admin, struct live_view *live, const struct mesh_version *local)
@@ -200,7 +141,6 @@ void admin_free(struct admin *admin)
 {
     if (admin != NULL) {
         http1_server_free(admin->admin_server);
-        http1_server_free(admin->metrics_server);
         memory_free(admin);
     }
 }

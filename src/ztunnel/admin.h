@@ -1,17 +1,14 @@
-/* The admin port (15000, loopback) and the metrics port (15020) (ztunnel-management §§7, 8). Control thread. */
+/* The admin port (15000, loopback) (ztunnel-management §7). Control thread. */
 #ifndef AMBAR_ZTUNNEL_ADMIN_H
 #define AMBAR_ZTUNNEL_ADMIN_H
 
 #include "net/loop.h"
-#include "telemetry/metric.h"
 #include "ztunnel/config_dump.h"
 
 struct admin;
 
 struct admin_settings {
     struct config_dump_source source;
-    struct metric_registry *metrics;
-    struct metric_shard *shard;     /* of the control thread */
     void (*on_quit)(void *context); /* POST /quitquitquit */
     void *context;
 };

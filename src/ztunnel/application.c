@@ -13,6 +13,7 @@
 #include "ztunnel/control_target.h"
 #include "ztunnel/inpod_manager.h"
 #include "ztunnel/metrics.h"
+#include "ztunnel/metrics_server.h"
 #include "ztunnel/pod_assignment.h"
 #include "ztunnel/process_sandbox.h"
 #include "ztunnel/readiness.h"
@@ -43,6 +44,8 @@ struct application {
     size_t worker_count;
     struct readiness *readiness;
     struct admin *admin;
+    struct metrics_source metrics_source;
+    struct metrics_server *metrics_server;
     struct arena texts; /* of the control plane's settings */
     struct xds_feed *feed;
     struct pod_launch_site launch_site;
@@ -444,6 +447,8 @@ static struct result start_workers(struct application *application)
         RESULT_TRY(worker_start(&application->workers[i], (unsigned)i, &application->shared));
         application->worker_count++;
     }
+    application->metrics_source.workers = application->workers;
+    application->metrics_source.worker_count = application->worker_count;
     return result_ok();
 }
 
@@ -478,13 +483,15 @@ static struct result start_servers(struct application *application)
         .source = { .configuration = configuration,
             .publication = application->shared.publication,
             .certificates = application->shared.certificates },
-        .metrics = application->shared.metrics,
-        .shard = application->shard,
         .on_quit = on_quit,
         .context = application,
     };
     application->admin = admin_new(application->loop, &settings);
-    return admin_listen(application->admin);
+    RESULT_TRY(admin_listen(application->admin));
+    application->metrics_source = (struct metrics_source){ configuration, application->shared.metrics,
+        application->shard, application->shared.publication, application->shared.certificates, NULL, 0 };
+    application->metrics_server = metrics_server_new(application->loop, &application->metrics_source);
+    return metrics_server_listen(application->metrics_server);
 }
 
 static struct result start(struct application *application)
@@ -523,6 +530,7 @@ static void free_all(struct application *application)
     admin_free(application->admin);
     live_view_free(application->live);
     mesh_version_release(application->local_version);
+    metrics_server_free(application->metrics_server);
     readiness_free(application->readiness);
     inpod_manager_free(application->pods);
     network_namespace_close(&application->own_namespace);

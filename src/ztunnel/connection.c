@@ -48,6 +48,7 @@ void connection_begin(struct connection *connection, struct pod *pod, enum conne
     connection->peer = *peer;
     list_append(&pod->connections, &connection->link);
     pod->account.connections++;
+    pod->worker->live_connections[direction]++;
     connection_pass(connection, STAGE_ACCEPTED);
 }
 
@@ -181,6 +182,7 @@ void connection_finish(struct connection *connection, enum close_state close_sta
     live_walks_skip_connection(connection->pod->worker, connection);
     list_remove(&connection->link);
     connection->pod->account.connections--;
+    connection->pod->worker->live_connections[connection->direction]--;
     release(connection);
 }
 

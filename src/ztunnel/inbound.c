@@ -1,5 +1,6 @@
 #include "ztunnel/inbound.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -101,6 +102,7 @@ static void start_session(struct inbound_tunnel *tunnel)
         hbone_session_new(worker->loop, layer, tunnel->descriptor, HBONE_SERVER, &settings, &SESSION_EVENTS, tunnel);
     tunnel->descriptor = -1;
     count_by_role(tunnel, METRIC_TUNNELS_OPENED);
+    worker_observe_handshake(worker, "server", tunnel->handshake_start_ns);
     if (tunnel->pod->state == POD_DRAINING) {
         hbone_session_drain(tunnel->session, "draining");
     }
@@ -145,6 +147,7 @@ static void on_deadline(struct timer *timer)
 static void start_handshake(struct inbound_tunnel *tunnel, struct tls_identity *certificate)
 {
     count_by_role(tunnel, METRIC_HANDSHAKES);
+    tunnel->handshake_start_ns = clock_monotonic_ns();
     tunnel->handshake = tls_handshake_new_mesh_server(certificate, tunnel->pod->worker->buffers, tunnel->descriptor);
     step_handshake(tunnel);
 }

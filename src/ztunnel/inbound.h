@@ -30,6 +30,7 @@ struct inbound_tunnel {
     struct workload_wait workload_wait;
     struct certificate_request certificate_request;
     struct tls_handshake *handshake;
+    uint64_t handshake_start_ns;
 };
 
 /* Takes over the accepted descriptor. */

@@ -47,6 +47,7 @@ enum ztunnel_metric {
     METRIC_UNKNOWN_POLICIES,
     METRIC_PINNED_BYTES,             /* gauge */
     METRIC_PINNED_LARGEST_BYTES,     /* gauge */
+    METRIC_BUFFER_LENT_BYTES,        /* gauge */
     METRIC_BUFFER_STOCK_BYTES,       /* gauge */
     METRIC_CONNECTIONS_LIVE,         /* gauge, reporter */
     METRIC_VERSION_TURN,             /* histogram: a worker's time for one new version of the model */
@@ -62,7 +63,7 @@ enum ztunnel_metric {
     METRIC_ZDS_MESSAGES,             /* type, result */
     METRIC_UNENROLLED_PODS,          /* gauge, reason: pods whose capture could not be proven */
     METRIC_LOG_LINES_DROPPED,        /* reason: queue, rate */
-    METRIC_LOG_LINES_QUEUED,         /* gauge */
+    METRIC_LOG_QUEUED_BYTES,         /* gauge */
     METRIC_LABEL_SETS,               /* gauge: held, of all families and threads */
     METRIC_LABEL_SETS_OVER_CAP,      /* family: gets answered with the `other` series */
     METRIC_COUNT,

@@ -1,5 +1,6 @@
 #include "ztunnel/tunnel_opener.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "tls/handshake.h"
@@ -25,6 +26,7 @@ struct tunnel_attempt {
     struct io_watch watch;
     struct timer deadline;
     struct tls_handshake *handshake;
+    uint64_t handshake_start_ns;
 };
 
 static void release(struct tunnel_attempt *attempt)
@@ -56,6 +58,7 @@ static void succeed(struct tunnel_attempt *attempt)
     loop_unwatch(&attempt->watch);
     attempt->descriptor = -1;
     worker_count_role(attempt->pod->worker, METRIC_TUNNELS_OPENED, "client");
+    worker_observe_handshake(attempt->pod->worker, "client", attempt->handshake_start_ns);
     release(attempt);
     hbone_pool_opened(opening, layer, descriptor);
 }
@@ -114,6 +117,7 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
         return;
     }
     worker_count_role(worker, METRIC_HANDSHAKES, "client");
+    attempt->handshake_start_ns = clock_monotonic_ns();
     attempt->deadline.on_expire = on_deadline;
     timer_arm_after_ms(worker->loop, &attempt->deadline, TLS_HANDSHAKE_DEADLINE_MS);
     step_handshake(attempt);
@@ -162,4 +166,10 @@ static void cancel_tunnel(void *context, void *handle)
     release(handle);
 }
 
-const struct hbone_pool_opener TUNNEL_OPENER = { open_tunnel, cancel_tunnel };
+static void count_ended(void *context)
+{
+    const struct pod *pod = context;
+    worker_count_role(pod->worker, METRIC_TUNNELS_CLOSED, "client");
+}
+
+const struct hbone_pool_opener TUNNEL_OPENER = { open_tunnel, cancel_tunnel, count_ended };

@@ -1,5 +1,6 @@
 #include "ztunnel/worker.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
@@ -34,15 +35,22 @@ void worker_run(struct worker *worker, void (*function)(struct worker *worker, v
     loop_post(worker->loop, &errand->posted);
 }
 
+static double seconds_since(uint64_t start_ns)
+{
+    return (double)(clock_monotonic_ns() - start_ns) / NANOSECONDS_PER_SECOND;
+}
+
 static void notice_version(struct worker *worker, void *context)
 {
     (void)context;
+    uint64_t start_ns = clock_monotonic_ns();
     uint64_t generation = mesh_version_policy_generation(worker_version(worker));
     bool policies_changed = generation != worker->checked_policy_generation;
     worker->checked_policy_generation = generation;
     LIST_FOR_EACH(link, &worker->pods) {
         pod_notice_version(LIST_ENTRY(link, struct pod, link), policies_changed);
     }
+    metric_observe_labelled(worker->metrics, METRIC_VERSION_TURN, NULL, seconds_since(start_ns));
 }
 
 void worker_notice_version(struct worker *worker)
@@ -143,6 +151,11 @@ void worker_count_socket(struct worker *worker, int direction, int change)
 void worker_count_role(struct worker *worker, size_t family, const char *role)
 {
     metric_count_labelled(worker->metrics, family, &role, 1);
+}
+
+void worker_observe_handshake(struct worker *worker, const char *role, uint64_t start_ns)
+{
+    metric_observe_labelled(worker->metrics, METRIC_HANDSHAKE_DURATION, &role, seconds_since(start_ns));
 }
 
 struct hbone_settings worker_hbone_settings(struct worker *worker, enum hbone_role role)

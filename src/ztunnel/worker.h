@@ -49,6 +49,7 @@ struct worker {
     struct metric_series *open_sockets_series[2];
     struct hbone_pinned pinned; /* by all tunnels of this worker */
     struct metric_series *pinned_series, *pinned_largest_series;
+    uint64_t live_connections[2]; /* of applications, by direction */
     pthread_t thread;
     bool has_thread;
 };
@@ -69,6 +70,9 @@ void worker_count_socket(struct worker *worker, int direction, int change);
 
 /* Counts one in a family labelled by role ("client", "server"). Worker's thread. */
 void worker_count_role(struct worker *worker, size_t family, const char *role);
+
+/* The time of a handshake that has just succeeded. Worker's thread. */
+void worker_observe_handshake(struct worker *worker, const char *role, uint64_t start_ns);
 
 /* HBONE settings from the configuration. */
 struct hbone_settings worker_hbone_settings(struct worker *worker, enum hbone_role role);

@@ -69,7 +69,7 @@ static void cancel_tunnel(void *context, void *handle)
     rig->cancelled++;
 }
 
-static const struct hbone_pool_opener opener = { open_tunnel, cancel_tunnel };
+static const struct hbone_pool_opener opener = { open_tunnel, cancel_tunnel, NULL };
 
 static struct rig *rig_new_with(struct hbone_pool_settings settings)
 {
