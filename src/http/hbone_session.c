@@ -503,6 +503,16 @@ uint32_t hbone_session_capacity(const struct hbone_session *session)
     return limit > session->stream_count ? limit - session->stream_count : 0;
 }
 
+const struct certificate_list *hbone_session_peer_chain(const struct hbone_session *session)
+{
+    return session->layer != NULL ? session->layer->peer_chain : NULL;
+}
+
+bool hbone_session_is_ending(const struct hbone_session *session)
+{
+    return !hbone_session_is_live(session);
+}
+
 size_t hbone_session_stream_count(const struct hbone_session *session)
 {
     return session->stream_count;

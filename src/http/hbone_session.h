@@ -14,6 +14,7 @@
 
 #include <sys/uio.h>
 
+struct certificate_list;
 struct hbone_session;
 struct hbone_stream;
 struct loop;
@@ -150,9 +151,13 @@ void hbone_session_drain(struct hbone_session *session, const char *reason);
 /* GOAWAY(NO_ERROR) and close; live streams get on_reset(TUNNEL_LOST). on_ended comes in a later turn. */
 void hbone_session_close(struct hbone_session *session, const char *reason);
 
+/* The certificates the peer was verified by, leaf first; NULL unless revocation is on (tls/revocation.h). Borrowed. */
+const struct certificate_list *hbone_session_peer_chain(const struct hbone_session *session);
+
 /* Client: how many more streams may be opened now; 0 when draining, closing or full. */
 uint32_t hbone_session_capacity(const struct hbone_session *session);
 size_t hbone_session_stream_count(const struct hbone_session *session);
+bool hbone_session_is_ending(const struct hbone_session *session); /* closed or lost; on_ended comes, or has come */
 bool hbone_session_is_draining(const struct hbone_session *session); /* no stream will ever be opened again */
 /* The peer's connection window has been shut for a moment: a new stream had better go elsewhere. */
 bool hbone_session_is_stalled(const struct hbone_session *session);

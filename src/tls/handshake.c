@@ -8,6 +8,7 @@
 #include "tls/identity.h"
 #include "tls/openssl_error.h"
 #include "tls/openssl_layer.h"
+#include "tls/revocation.h"
 #include "tls/verification.h"
 
 #include <errno.h>
@@ -216,6 +217,7 @@ struct record_layer *tls_handshake_finish(struct tls_handshake *handshake, struc
     if (peer != NULL) {
         describe_peer(handshake, peer);
     }
+    record_layer_keep_peer(&layer->base, &handshake->verification.chain);
     openssl_layer_established(layer);
     handshake->layer = NULL;
     return &layer->base;

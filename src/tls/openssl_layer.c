@@ -14,7 +14,7 @@ struct openssl_layer *openssl_layer_new(
     struct ssl_ctx_st *context, bool is_server, struct buffer_pool *pool, int descriptor)
 {
     struct openssl_layer *layer = NEW(struct openssl_layer);
-    layer->base = (struct record_layer){ NULL, pool, descriptor };
+    layer->base = (struct record_layer){ .pool = pool, .descriptor = descriptor };
     layer->sent_alert = layer->received_alert = -1;
     send_queue_initialise(&layer->queue, pool);
     record_input_initialise(&layer->input, pool);

@@ -165,7 +165,7 @@ static const struct record_engine plain_engine = {
 struct record_layer *plain_record_layer_new(struct buffer_pool *pool, int descriptor)
 {
     struct plain_layer *plain = NEW(struct plain_layer);
-    plain->base = (struct record_layer){ &plain_engine, pool, descriptor };
+    plain->base = (struct record_layer){ .engine = &plain_engine, .pool = pool, .descriptor = descriptor };
     send_queue_initialise(&plain->queue, pool);
     return &plain->base;
 }

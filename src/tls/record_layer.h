@@ -23,8 +23,9 @@
 
 #define RECORD_PLAINTEXT_MAXIMUM 16384 /* RFC 8446 §5.1 */
 
-struct record_layer;
 struct buffer_pool;
+struct certificate_list;
+struct record_layer;
 
 enum record_status {
     RECORD_OK,        /* done; for receive: at least one run was delivered */
@@ -66,6 +67,8 @@ struct record_layer {
     const struct record_engine *engine;
     struct buffer_pool *pool; /* the worker's */
     int descriptor;           /* borrowed: the owner of the connection closes it */
+    /* The peer's verified chain, leaf first; NULL unless revocation is on (revocation.h). Owned; record_free releases it. */
+    struct certificate_list *peer_chain;
 };
 
 static inline int record_reserve(struct record_layer *layer, struct iovec *slots, int count)
@@ -109,9 +112,11 @@ static inline const char *record_failure(const struct record_layer *layer)
 {
     return layer->engine->failure(layer);
 }
+void record_layer_forget_peer(struct record_layer *layer); /* revocation.c */
 static inline void record_free(struct record_layer *layer)
 {
     if (layer != NULL) {
+        record_layer_forget_peer(layer);
         layer->engine->free(layer);
     }
 }

@@ -7,6 +7,7 @@
 #include "base/writer.h"
 #include "tls/certificate.h"
 #include "tls/openssl_layer.h"
+#include "tls/revocation.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -33,6 +34,7 @@ void tls_verification_clear(struct tls_verification *verification)
     memory_free(verification->names);
     memory_free(verification->trust_domain);
     memory_free(verification->failure);
+    certificate_list_clear(&verification->chain);
     *verification = (struct tls_verification){ 0 };
 }
 
@@ -93,6 +95,23 @@ static int check_chain(struct tls_verification *verification, X509_STORE_CTX *ch
             string_duplicate("invalid peer certificate: CaUsedAsEndEntity"));
     }
     return 1;
+}
+
+/* For mesh peers only: a control plane's certificate is not of the mesh. */
+static int check_revocation(struct tls_verification *verification, X509_STORE_CTX *check)
+{
+    struct revocation_lists *lists = revocation_in_force();
+    if (lists == NULL) {
+        return 1;
+    }
+    STACK_OF(X509) *verified = X509_STORE_CTX_get0_chain(check);
+    for (int i = 0; i < sk_X509_num(verified); i++) {
+        certificate_list_append(&verification->chain, sk_X509_value(verified, i));
+    }
+    bool is_revoked = revocation_lists_revoke(lists, &verification->chain);
+    revocation_lists_release(lists);
+    return !is_revoked ||
+           refuse(verification, check, X509_V_ERR_CERT_REVOKED, string_duplicate("invalid peer certificate: Revoked"));
 }
 
 static void add_to_list(struct writer *list, size_t index, const char *text)
@@ -210,5 +229,11 @@ int tls_verify_peer(struct x509_store_ctx_st *check, void *unused)
     if (!check_chain(verification, check)) {
         return 0;
     }
-    return verification->kind == VERIFY_HOST ? check_host(verification, check) : check_identity(verification, check);
+    if (verification->kind == VERIFY_HOST) {
+        return check_host(verification, check);
+    }
+    if (verification->kind != VERIFY_CHAIN && !check_revocation(verification, check)) {
+        return 0;
+    }
+    return check_identity(verification, check);
 }

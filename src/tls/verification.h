@@ -2,8 +2,7 @@
 #ifndef AMBAR_TLS_VERIFICATION_H
 #define AMBAR_TLS_VERIFICATION_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "tls/certificate.h"
 
 enum verification_kind {
     VERIFY_CHAIN,        /* any certificate under the roots */
@@ -17,7 +16,8 @@ struct tls_verification {
     char *trust_domain;
     char **names;
     size_t name_count;
-    char *failure; /* the sentence, once it failed */
+    char *failure;                 /* the sentence, once it failed */
+    struct certificate_list chain; /* verified, leaf first, root last; empty unless revocation is on */
 };
 
 void tls_verification_set_names(struct tls_verification *verification, const char *const *names, size_t count);

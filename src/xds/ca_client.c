@@ -1,14 +1,13 @@
 #include "xds/ca_client.h"
 
 #include "base/clock.h"
+#include "base/file_stamp.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/loop.h"
 #include "tls/identity.h"
 #include "tls/signing_request.h"
 #include "xds/protobuf.h"
-
-#include <sys/stat.h>
 
 #define METHOD_PATH "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 #define LOG_TARGET "ztunnel::identity::caclient"
@@ -18,14 +17,6 @@
 
 enum { REQUEST_CSR = 1, REQUEST_VALIDITY = 3, REQUEST_METADATA = 4 };
 enum { RESPONSE_CHAIN = 1 };
-
-/* What tells one content of the root file from another. */
-struct file_stamp {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec changed;
-};
 
 struct ca_client {
     struct certificate_source source;
@@ -171,33 +162,13 @@ static void write_request(const struct ca_call *call, struct writer *out)
     writer_free(&csr);
 }
 
-static bool stamp_root(const struct ca_client *client, struct file_stamp *stamp)
-{
-    struct stat status;
-    memset(stamp, 0, sizeof *stamp);
-    if (client->settings.control_plane.root_file == NULL ||
-        stat(client->settings.control_plane.root_file, &status) != 0) {
-        return false;
-    }
-    stamp->device = status.st_dev;
-    stamp->inode = status.st_ino;
-    stamp->size = status.st_size;
-    stamp->changed = status.st_mtim;
-    return true;
-}
-
-static bool stamps_are_equal(const struct file_stamp *left, const struct file_stamp *right)
-{
-    return left->device == right->device && left->inode == right->inode && left->size == right->size &&
-           left->changed.tv_sec == right->changed.tv_sec && left->changed.tv_nsec == right->changed.tv_nsec;
-}
-
 /* The long-lived channel; a new one when the root file changed, while calls on the old one end there. A root that cannot be read leaves the old channel in use. */
 static struct result ensure_channel(struct ca_client *client)
 {
-    struct file_stamp stamp;
-    bool has_root = stamp_root(client, &stamp);
-    bool has_changed = has_root && !stamps_are_equal(&stamp, &client->root);
+    struct file_stamp stamp = { 0 };
+    const char *root_file = client->settings.control_plane.root_file;
+    bool has_root = root_file != NULL && file_stamp_take(root_file, &stamp);
+    bool has_changed = has_root && !file_stamp_equal(&stamp, &client->root);
     if (client->channel != NULL && !has_changed) {
         return result_ok();
     }

@@ -16,7 +16,7 @@ struct result control_plane_channel(struct loop *loop, struct buffer_pool *pool,
     struct tls_context *tls = NULL;
     *channel = NULL;
     if (!settings->is_plaintext) {
-        struct tls_client_trust trust = { .root_file = settings->root_file, .allows_tls12 = settings->allows_tls12 };
+        const struct tls_client_trust trust = { settings->root_file, settings->root_pem, settings->allows_tls12 };
         RESULT_TRY(tls_context_new_client(&trust, &tls));
     }
     const struct grpc_channel_settings dialled = {

@@ -12,7 +12,9 @@ struct control_plane_settings {
     uint16_t port;
     const char *alternative_name; /* NULL: none */
     bool is_plaintext;
-    const char *root_file; /* PEM; required unless plaintext */
+    /* Trust: the first that is set; with neither, the system's certificates. */
+    const char *root_file; /* PEM */
+    struct bytes root_pem;
     bool allows_tls12;
     const char *token_file;              /* NULL: no authorization header */
     const char *cluster_id;              /* NULL: no clusterid header */

@@ -38,7 +38,7 @@ struct delta_consumer {
     void (*remove)(void *context, int type, struct bytes name);
     void (*commit)(void *context, int type);
     void (*abort)(void *context, int type);
-    /* Every type of the table has been answered and acknowledged once, NACKs included. May be NULL. */
+    /* Every type of the table that is not on demand has been accepted whole once: a NACK does not count. May be NULL. */
     void (*on_ready)(void *context);
     /* For metrics; may be NULL. */
     void (*on_response)(void *context, const char *type_url, size_t message_bytes);

@@ -238,7 +238,7 @@ static void note_readiness(struct delta_client *client, int type)
 {
     client->types[type].is_acknowledged = true;
     for (size_t i = 0; i < client->settings.type_count; i++) {
-        if (!client->types[i].is_acknowledged) {
+        if (!client->types[i].is_acknowledged && !client->settings.types[i].is_on_demand) {
             return;
         }
     }
@@ -276,9 +276,12 @@ void delta_walk_complete(struct delta_client *client)
     apply_removals(client);
     sweep_left_out(client);
     consumer->commit(consumer->context, type);
+    bool is_accepted = client->nack.length == 0;
     send_acknowledgement(client);
     end_response(client);
     version_table_tidy(client->types[type].held);
     answer_pending(&client->types[type]);
-    note_readiness(client, type);
+    if (is_accepted) {
+        note_readiness(client, type);
+    }
 }

@@ -17,6 +17,7 @@
 #include "ztunnel/pod_assignment.h"
 #include "ztunnel/process_sandbox.h"
 #include "ztunnel/readiness.h"
+#include "ztunnel/revocation_watch.h"
 #include "ztunnel/version.h"
 #include "ztunnel/worker.h"
 #include "ztunnel/xds_feed.h"
@@ -48,6 +49,7 @@ struct application {
     struct metrics_server *metrics_server;
     struct arena texts; /* of the control plane's settings */
     struct xds_feed *feed;
+    struct revocation_watch *revocations; /* NULL: off */
     struct pod_launch_site launch_site;
     struct network_namespace own_namespace;
     struct mesh_version *local_version; /* what the local file made; NULL: there was none */
@@ -498,7 +500,10 @@ static struct result start(struct application *application)
 {
     RESULT_TRY(start_certificates(application));
     RESULT_TRY(start_servers(application));
+    application->revocations =
+        revocation_watch_new(application->loop, application->shard, application->configuration->crl_path);
     RESULT_TRY(start_workers(application));
+    revocation_watch_set_workers(application->revocations, application->workers, application->worker_count);
     RESULT_TRY(start_model(application));
     application->live = live_view_new(application->loop, application->workers, application->worker_count);
     admin_set_state(application->admin, application->live, application->local_version);
@@ -519,6 +524,7 @@ static struct result start(struct application *application)
 static void free_all(struct application *application)
 {
     xds_feed_free(application->feed);
+    revocation_watch_free(application->revocations);
     for (size_t i = 0; i < application->worker_count; i++) {
         worker_stop(&application->workers[i]);
     }

@@ -1,6 +1,7 @@
 #include "ztunnel/control_target.h"
 
 #include "base/text.h"
+#include "tls/context.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,6 +12,14 @@
 
 static const char *const ADDRESS_VARIABLES[] = { "XDS_ADDRESS", "CA_ADDRESS" };
 static const char *const HEADER_PREFIXES[] = { "XDS_HEADER_", "CA_HEADER_" };
+
+enum root_kind root_kind_of(const char *root)
+{
+    if (strcmp(root, "SYSTEM") == 0) {
+        return ROOT_SYSTEM;
+    }
+    return access(root, F_OK) != 0 && strstr(root, "-----BEGIN") != NULL ? ROOT_INLINE : ROOT_FILE;
+}
 
 /* A scheme may be missing; then it is https (§1.2). */
 static struct result parse_address(
@@ -44,37 +53,94 @@ static char *lower_case(struct arena *arena, struct bytes text)
     return copy;
 }
 
-static void add_headers(const char *prefix, struct arena *arena, struct grpc_metadata *headers, size_t *count)
+/* RFC 9110 §5.1; names that end in -bin would need binary values (gRPC over HTTP/2). */
+static bool is_header_name(const char *name)
 {
-    extern char **environ;
-    for (char **entry = environ; *entry != NULL && *count < HEADERS_MAXIMUM; entry++) {
-        const char *equals = strchr(*entry, '=');
-        if (equals != NULL && text_starts_with(*entry, prefix)) {
-            const char *key = *entry + strlen(prefix);
-            headers[(*count)++] =
-                (struct grpc_metadata){ lower_case(arena, bytes_of(key, (size_t)(equals - key))), equals + 1 };
-        }
-    }
+    static const char TOKEN[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
+    return name[0] != '\0' && name[strspn(name, TOKEN)] == '\0' && !text_ends_with(name, "-bin");
 }
 
-static struct result check_root(
+static bool is_header_value(const char *value)
+{
+    for (; *value != '\0'; value++) {
+        if (*value < ' ' || *value > '~') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What the protocol itself says in a request is not for users to replace; other clients leave it out as silently. */
+static bool is_reserved(const char *name)
+{
+    return text_equal(name, "te") || text_equal(name, "content-type") || text_starts_with(name, "grpc-") ||
+           text_equal(name, "host") || text_equal(name, "connection");
+}
+
+static struct result add_header(
+    const char *prefix, const char *entry, struct arena *arena, struct grpc_metadata *headers, size_t *count)
+{
+    const char *equals = strchr(entry, '=');
+    if (equals == NULL || !text_starts_with(entry, prefix)) {
+        return result_ok();
+    }
+    const char *key = entry + strlen(prefix);
+    const char *name = lower_case(arena, bytes_of(key, (size_t)(equals - key)));
+    if (!is_header_name(name)) {
+        return result_fail(
+            RESULT_INVALID, "invalid env var %.96s (`%.64s` cannot be the name of a header)", entry, name);
+    }
+    if (!is_header_value(equals + 1)) {
+        return result_fail(RESULT_INVALID, "invalid env var %.96s (the value of a header is visible ASCII)", entry);
+    }
+    if (is_reserved(name)) {
+        return result_ok();
+    }
+    if (*count == HEADERS_MAXIMUM) {
+        return result_fail(RESULT_LIMIT, "invalid env var %.96s (at most %d variables may begin with %s)", entry,
+            HEADERS_MAXIMUM, prefix);
+    }
+    headers[(*count)++] = (struct grpc_metadata){ name, equals + 1 };
+    return result_ok();
+}
+
+static struct result add_headers(const char *prefix, struct arena *arena, struct grpc_metadata *headers, size_t *count)
+{
+    extern char **environ;
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+        RESULT_TRY(add_header(prefix, *entry, arena, headers, count));
+    }
+    return result_ok();
+}
+
+/* A path that exists, SYSTEM, or the certificates themselves (§1.3). */
+static struct result choose_root(
     const struct configuration *configuration, enum control_target target, struct control_plane_settings *settings)
 {
     const char *variable = target == CONTROL_TARGET_XDS ? "XDS_ROOT_CA" : "CA_ROOT_CA";
     const char *root =
         target == CONTROL_TARGET_XDS ? configuration->xds_root_certificate : configuration->ca_root_certificate;
-    if (settings->is_plaintext) {
+    switch (root_kind_of(root)) {
+    case ROOT_SYSTEM:
+        return result_ok();
+    case ROOT_INLINE:
+        settings->root_pem = bytes_of_string(root);
+        break;
+    case ROOT_FILE:
+        settings->root_file = root;
+        if (!settings->is_plaintext && access(root, R_OK) != 0) {
+            return result_fail(RESULT_INVALID,
+                "invalid env var %s=%.128s (no readable file of root certificates there)", variable, root);
+        }
         return result_ok();
     }
-    if (strcmp(root, "SYSTEM") == 0 || strstr(root, "-----BEGIN") != NULL) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var %s (SYSTEM and inline PEM are not available in this version; give a path)", variable);
+    struct tls_context *context;
+    const struct tls_client_trust trust = { .root_pem = settings->root_pem };
+    struct result parsed = tls_context_new_client(&trust, &context);
+    if (!result_is_ok(&parsed)) {
+        return result_fail(RESULT_INVALID, "invalid env var %s (inline PEM: %s)", variable, parsed.message);
     }
-    if (access(root, R_OK) != 0) {
-        return result_fail(
-            RESULT_INVALID, "invalid env var %s=%s (no readable file of root certificates there)", variable, root);
-    }
-    settings->root_file = root;
+    tls_context_release(context);
     return result_ok();
 }
 
@@ -85,7 +151,7 @@ struct result control_target_settings(const struct configuration *configuration,
     *settings = (struct control_plane_settings){ 0 };
     RESULT_TRY(parse_address(
         ADDRESS_VARIABLES[target], is_xds ? configuration->xds_address : configuration->ca_address, arena, settings));
-    RESULT_TRY(check_root(configuration, target, settings));
+    RESULT_TRY(choose_root(configuration, target, settings));
     settings->alternative_name =
         is_xds ? configuration->alternative_xds_hostname : configuration->alternative_ca_hostname;
     settings->allows_tls12 = configuration->tls12_enabled;
@@ -98,7 +164,7 @@ struct result control_target_settings(const struct configuration *configuration,
         headers[settings->header_count++] =
             (struct grpc_metadata){ "authorization", arena_format(arena, "Bearer %s", token) };
     }
-    add_headers(HEADER_PREFIXES[target], arena, headers, &settings->header_count);
+    RESULT_TRY(add_headers(HEADER_PREFIXES[target], arena, headers, &settings->header_count));
     settings->headers = headers;
     return result_ok();
 }

@@ -9,6 +9,10 @@
 
 enum control_target { CONTROL_TARGET_XDS, CONTROL_TARGET_CA };
 
+/* What XDS_ROOT_CA and CA_ROOT_CA may be: a path, SYSTEM, or PEM. */
+enum root_kind { ROOT_FILE, ROOT_SYSTEM, ROOT_INLINE };
+enum root_kind root_kind_of(const char *root);
+
 /* Texts live in `arena`. The sentence of a failure names the variable. */
 struct result control_target_settings(const struct configuration *configuration, enum control_target target,
     struct arena *arena, struct control_plane_settings *settings);

@@ -9,6 +9,7 @@
 #include "tls/identity.h"
 #include "tls/record_layer.h"
 #include "ztunnel/metrics.h"
+#include "ztunnel/revoked_tunnels.h"
 #include "ztunnel/worker.h"
 
 #include <stdio.h>
@@ -126,6 +127,7 @@ static void step_handshake(struct inbound_tunnel *tunnel)
     char error[320];
     snprintf(error, sizeof error, "tls handshake error: %s", tls_handshake_failure(tunnel->handshake));
     count_by_role(tunnel, METRIC_HANDSHAKE_FAILURES);
+    revoked_tunnels_count_refusal(tunnel->pod->worker, tunnel->handshake, "destination");
     refuse(tunnel, error);
 }
 

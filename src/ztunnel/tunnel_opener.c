@@ -9,6 +9,7 @@
 #include "ztunnel/inbound.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
+#include "ztunnel/revoked_tunnels.h"
 #include "ztunnel/worker.h"
 
 #include <errno.h>
@@ -79,6 +80,7 @@ static void step_handshake(struct tunnel_attempt *attempt)
         break;
     }
     worker_count_role(attempt->pod->worker, METRIC_HANDSHAKE_FAILURES, "client");
+    revoked_tunnels_count_refusal(attempt->pod->worker, attempt->handshake, "source");
     fail(attempt, result_fail(RESULT_DENIED, "io error: %s", tls_handshake_failure(attempt->handshake)));
 }
 

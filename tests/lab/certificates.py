@@ -89,3 +89,18 @@ class Authority:
         openssl("x509", "-req", "-in", base + ".csr", "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "1", "-sha256",
                 "-extfile", config, "-extensions", "leaf", "-out", base + ".pem")
         return [open(base + ".pem").read(), open(self.root).read()]
+
+    def revocations(self, *certificates, path=None):
+        """A revocation list (PEM) that names the given certificates; written beside `path` and renamed, as a ConfigMap is."""
+        self.count += 1
+        base = os.path.join(self.directory, f"crl-{self.count}")
+        with open(base + ".txt", "w") as index:
+            for certificate in certificates:
+                serial = openssl("x509", "-in", certificate, "-noout", "-serial").decode().strip().split("=")[1]
+                index.write(f"R\t351231235959Z\t260101000000Z\t{serial}\tunknown\t/O=revoked\n")
+        with open(base + ".cnf", "w") as config:
+            config.write(f"[ca]\ndefault_ca=d\n[d]\ndatabase={base}.txt\ndefault_md=sha256\ndefault_crl_days=30\n")
+        openssl("ca", "-gencrl", "-config", base + ".cnf", "-keyfile", self.key, "-cert", self.root, "-out", base + ".pem")
+        if path:
+            os.rename(base + ".pem", path)
+        return path or base + ".pem"

@@ -178,20 +178,22 @@ static void one_response_is_one_change_with_removals_last(void **state)
     add_resource(&response, AUTHORIZATION, "a", "x");
     add_resource(&response, AUTHORIZATION, "b", "x");
     respond(fixture, &response, AUTHORIZATION);
-    assert_string_equal(writer_string(&fixture->told), "begin1 +a +b -gone commit;");
+    assert_string_equal(writer_string(&fixture->told), "begin1 +a +b -gone commit;ready;");
     assert_int_equal(delta_client_resource_count(fixture->client, 1), 2);
     assert_false(last_request_has(fixture, "\x3a"));
 }
 
-static void readiness_needs_an_answer_of_each_type(void **state)
+static void readiness_needs_an_accepted_answer_of_each_type_that_is_not_on_demand(void **state)
 {
     struct fixture *fixture = *state;
     await_requests(fixture, 2);
-    struct writer response = writer_growing();
-    respond(fixture, &response, AUTHORIZATION);
-    assert_string_equal(writer_string(&fixture->told), "begin1 commit;");
-    respond(fixture, &response, ADDRESS);
-    assert_string_equal(writer_string(&fixture->told), "begin1 commit;begin0 commit;ready;");
+    struct writer refused = writer_growing();
+    add_resource(&refused, AUTHORIZATION, "a", "bad");
+    respond(fixture, &refused, AUTHORIZATION);
+    assert_null(strstr(writer_string(&fixture->told), "ready"));
+    struct writer accepted = writer_growing();
+    respond(fixture, &accepted, AUTHORIZATION);
+    assert_non_null(strstr(writer_string(&fixture->told), "commit;ready;"));
 }
 
 static void what_is_refused_is_named_and_not_remembered(void **state)
@@ -310,7 +312,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(one_response_is_one_change_with_removals_last),
-        TEST(readiness_needs_an_answer_of_each_type),
+        TEST(readiness_needs_an_accepted_answer_of_each_type_that_is_not_on_demand),
         TEST(what_is_refused_is_named_and_not_remembered),
         TEST(a_response_of_two_types_is_aborted_and_refused),
         TEST(an_unknown_type_is_acknowledged),
