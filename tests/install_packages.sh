@@ -7,7 +7,7 @@ PACKAGES=(
     build-essential pkg-config git
     clang clang-format clang-tidy libclang-rt-14-dev
     libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
-    libjansson-dev libfyaml-dev libxxhash-dev libcap-ng-dev libseccomp-dev libc-ares-dev zlib1g-dev
+    libjansson-dev libfyaml-dev libxxhash-dev libcap-ng-dev libseccomp-dev libc-ares-dev zlib1g-dev systemtap-sdt-dev
     libcmocka-dev
     iproute2 nftables tcpdump procps strace openssl
     bind9-dnsutils curl nginx-light redis-server redis-tools iperf3 nghttp2-client

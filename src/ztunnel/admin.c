@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "ztunnel/debug_live.h"
+#include "ztunnel/debug_model.h"
 
 struct admin {
     struct admin_settings settings;
@@ -22,10 +24,12 @@ static const char INDEX_PAGE[] =
     "</table></body></html>\n";
 
 static const char LOGGING_HELP[] =
-    "usage: POST /logging\t\t\t\t\t\t(To list current level)\n"
+    "\nusage: POST /logging\t\t\t\t\t\t(To list current level)\n"
     "usage: POST /logging?level=<level>\t\t\t\t(To change global levels)\n"
-    "usage: POST /logging?level={mod1}={level1},{mod2}={level2}\t(To change specific mods' logging level)\n"
-    "\nhint: loglevel:\terror|warn|info|debug|trace|off\n";
+    "usage: POST /logging?level={mod1}:{level1},{mod2}:{level2}\t(To change specific mods' logging level)\n"
+    "\nhint: loglevel:\terror|warn|info|debug|trace|off\n"
+    "hint: mod_name:\tthe module name, i.e. ztunnel::agent\n"
+    "hint: as in the reference, only {mod}={level} is accepted\n";
 
 static void answer_index(struct http1_exchange *exchange, void *context)
 {
@@ -37,6 +41,55 @@ static void answer_config_dump(struct http1_exchange *exchange, void *context)
 {
     const struct admin *admin = context;
     config_dump_answer(exchange, &admin->settings.source);
+}
+
+static void answer_connections(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_connections(exchange, admin->settings.source.live);
+}
+
+static void answer_tunnels(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_tunnels(exchange, admin->settings.source.live);
+}
+
+static void answer_refusals(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_refusals(exchange, admin->settings.source.live);
+}
+
+static void answer_workloads(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_workloads(exchange, &admin->settings.source);
+}
+
+static void answer_policies(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_policies(exchange, &admin->settings.source);
+}
+
+static void answer_certificates(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_certificates(exchange, &admin->settings.source);
+}
+
+static void answer_pods(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_pods(exchange, &admin->settings.source);
+}
+
+/* As builds of the reference without jemalloc answer. */
+static void answer_heap(struct http1_exchange *exchange, void *context)
+{
+    (void)context;
+    http1_respond_text(exchange, 500, "jemalloc not enabled");
 }
 
 static void answer_quit(struct http1_exchange *exchange, void *context)
@@ -100,6 +153,15 @@ static const struct http1_route ADMIN_ROUTES[] = {
     { "/config_dump", answer_config_dump, 0, true },
     { "/quitquitquit", answer_quit, 0, false },
     { "/logging", answer_logging, 0, false },
+    { "/debug/connections", answer_connections, 0, true },
+    { "/debug/tunnels", answer_tunnels, 0, true },
+    { "/debug/refusals", answer_refusals, 0, true },
+    { "/debug/workloads", answer_workloads, 0, true },
+    { "/debug/policies", answer_policies, 0, true },
+    { "/debug/certificates", answer_certificates, 0, true },
+    { "/debug/pods", answer_pods, 0, true },
+    { "/debug/pprof/heap", answer_heap, 0, false },
+    { "/debug/pprof/heap/profiling", answer_heap, 0, false },
 };
 
 struct admin *admin_new(struct loop *control, const struct admin_settings *settings)

@@ -10,11 +10,15 @@
 #include "ztunnel/access_log.h"
 #include "ztunnel/live_walk.h"
 #include "ztunnel/pod.h"
+#include "ztunnel/refusals.h"
+#include "ztunnel/trace_points.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+
+#define EVENT_LINES_A_SECOND 10
 
 static const char *const STAGE_NAMES[STAGE_COUNT] = { "accepted", "workload_known", "routed", "authorized",
     "tunnel_ready", "connect_answered", "dialled", "first_byte", "closed" };
@@ -52,11 +56,65 @@ void connection_begin(struct connection *connection, struct pod *pod, enum conne
     connection_pass(connection, STAGE_ACCEPTED);
 }
 
+static void trace_stage(const struct connection *connection, enum connection_stage stage)
+{
+    unsigned worker = connection->pod->worker->index;
+    switch (stage) {
+    case STAGE_ACCEPTED:
+        TRACE_POINT_3(connection_accept, worker, connection->id, connection->direction);
+        break;
+    case STAGE_AUTHORIZED:
+        TRACE_POINT_3(connection_policy, worker, connection->id, 1);
+        break;
+    case STAGE_FIRST_BYTE:
+        TRACE_POINT_3(connection_first_byte, worker, connection->id,
+            connection->stage_ns[STAGE_FIRST_BYTE] - connection->stage_ns[STAGE_ACCEPTED]);
+        break;
+    default:
+        break;
+    }
+    (void)worker; /* without <sys/sdt.h> */
+}
+
 void connection_pass(struct connection *connection, enum connection_stage stage)
 {
-    if (connection->stage_ns[stage] == 0) {
-        connection->stage_ns[stage] = clock_monotonic_ns();
+    if (connection->stage_ns[stage] != 0) {
+        return;
     }
+    uint64_t now_ns = clock_monotonic_ns();
+    connection->stage_ns[stage] = now_ns;
+    connection_events_add(&connection->events, EVENT_STAGE, stage, now_ns - connection->stage_ns[STAGE_ACCEPTED]);
+    trace_stage(connection, stage);
+}
+
+static void trace_event(const struct connection *connection, enum connection_event event, uint32_t detail)
+{
+    unsigned worker = connection->pod->worker->index;
+    switch (event) {
+    case EVENT_DENIED:
+        TRACE_POINT_3(connection_policy, worker, connection->id, 0);
+        break;
+    case EVENT_DIAL:
+        TRACE_POINT_3(connection_dial, worker, connection->id, detail);
+        break;
+    case EVENT_CONNECT_SENT:
+        TRACE_POINT_3(connection_connect, worker, connection->id, 0);
+        break;
+    case EVENT_STATUS:
+        TRACE_POINT_3(connection_connect, worker, connection->id, detail);
+        break;
+    default:
+        break;
+    }
+    (void)worker;
+    (void)detail;
+}
+
+void connection_note(struct connection *connection, enum connection_event event, uint32_t detail)
+{
+    connection_events_add(
+        &connection->events, event, detail, clock_monotonic_ns() - connection->stage_ns[STAGE_ACCEPTED]);
+    trace_event(connection, event, detail);
 }
 
 void connection_set_source(struct connection *connection, const struct workload *workload)
@@ -168,10 +226,36 @@ static void release(struct connection *connection)
     memory_free(connection->error);
 }
 
+/* What led to a failure, beside its access log line. */
+static void log_events(const struct connection *connection)
+{
+    static struct log_limit limit;
+    uint64_t dropped;
+    if (!log_is_enabled(LOG_INFO, "ztunnel::proxy::connection") ||
+        !log_limit_allows(&limit, EVENT_LINES_A_SECOND, &dropped)) {
+        return;
+    }
+    uint8_t memory[512];
+    char peer[SOCKET_ADDRESS_TEXT_SIZE];
+    struct writer events = writer_fixed(memory, sizeof memory);
+    connection_events_write(&connection->events, &events);
+    LOG_EVENT(LOG_INFO, "ztunnel::proxy::connection", "events of a failed connection",
+        LOG_NUMBER("worker", connection->pod->worker->index), LOG_NUMBER("id", connection->id),
+        LOG_DISPLAY("src.addr", socket_address_format(&connection->peer, peer)),
+        LOG_STRING("events", writer_string(&events)), LOG_STRING("error", connection->error),
+        LOG_NUMBER("dropped", dropped));
+}
+
 void connection_finish(struct connection *connection, enum close_state close_state)
 {
     connection_pass(connection, STAGE_CLOSED);
     connection->close_state = (uint8_t)close_state;
+    TRACE_POINT_5(connection_close, connection->pod->worker->index, connection->id, close_state,
+        connection->received_bytes, connection->sent_bytes);
+    if (connection->error != NULL) {
+        refusals_add(connection->pod->worker, connection);
+        log_events(connection);
+    }
     if (connection->is_opened) {
         count_closed(connection);
         access_log_complete(connection);
@@ -189,6 +273,8 @@ void connection_finish(struct connection *connection, enum close_state close_sta
 void connection_refuse_early(struct pod *pod, enum connection_direction direction, const struct socket_address *peer,
     const struct socket_address *destination, const char *error)
 {
+    refusals_add_early(pod->worker, pod->information.namespace_, pod->information.name,
+        direction == CONNECTION_OUTBOUND, peer, destination, error);
     access_log_refused(pod, direction, peer, destination, error);
 }
 

@@ -10,6 +10,7 @@
 #include "mesh/version.h"
 #include "net/relay_end.h"
 #include "telemetry/metric.h"
+#include "ztunnel/connection_events.h"
 
 struct pod;
 struct json_writer;
@@ -94,6 +95,7 @@ struct connection {
     struct metric_series *received_series;
     struct metric_series *sent_series;
     char *error; /* the sentence, when it ended badly */
+    struct connection_events events;
     /* Ends the connection because it may not go on; calls connection_finish itself. */
     void (*cut)(struct connection *connection, enum response_flag flag, const char *reason);
     /* The check again, against the current version; NULL where nothing is policed (outbound). */
@@ -104,6 +106,8 @@ struct connection {
 void connection_begin(struct connection *connection, struct pod *pod, enum connection_direction direction,
     const struct socket_address *peer);
 void connection_pass(struct connection *connection, enum connection_stage stage);
+/* Something else worth remembering when it fails; see connection_events.h for the detail. */
+void connection_note(struct connection *connection, enum connection_event event, uint32_t detail);
 
 /* References taken; NULL clears. */
 void connection_set_source(struct connection *connection, const struct workload *workload);

@@ -49,6 +49,7 @@ bool enforcement_allows(struct connection *connection, const struct mesh_version
         connection_pass(connection, STAGE_AUTHORIZED);
         return true;
     }
+    connection_note(connection, EVENT_DENIED, 0);
     writer_add_string(error, "connection closed due to policy rejection: ");
     authorization_reason(&verdict, error);
     return false;

@@ -100,6 +100,7 @@ static void on_end_stream(struct hbone_stream *stream)
 static void on_reset(struct hbone_stream *stream, const struct hbone_reset *reset)
 {
     struct inbound_stream *inbound = hbone_stream_context(stream);
+    connection_note(&inbound->connection, EVENT_STREAM_RESET, reset->code);
     if (inbound->is_relaying) {
         stream_relay_on_reset(&inbound->relay, reset);
         return;
@@ -178,6 +179,7 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)
 {
     struct inbound_stream *inbound = CONTAINER_OF(connection, struct inbound_stream, connection);
+    connection_note(connection, EVENT_CUT, (uint32_t)flag);
     connection_fail(connection, flag, "%s", reason);
     if (inbound->is_relaying) {
         stream_relay_cut(&inbound->relay, HBONE_CANCEL, reason);
@@ -205,6 +207,7 @@ static void dial_application(struct inbound_stream *inbound, const struct inboun
     inbound->wants_proxy_protocol = route->wants_proxy_protocol;
     inbound->proxied = route->proxied;
     inbound->dial.on_result = on_dialled;
+    connection_note(&inbound->connection, EVENT_DIAL, route->dial.port);
     dial_start(&inbound->dial, pod, DIAL_APPLICATION, &route->dial, keeps_source ? &inbound->connection.peer.ip : NULL);
 }
 

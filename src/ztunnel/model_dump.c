@@ -47,8 +47,12 @@ static void dump_ports(struct json_writer *json, const struct port_mapping *port
     json_write_object_end(json);
 }
 
-static void dump_gateway(struct json_writer *json, const struct gateway_address *gateway)
+void dump_gateway(const struct gateway_address *gateway, struct json_writer *json)
 {
+    if (gateway == NULL) {
+        json_write_null(json);
+        return;
+    }
     struct writer destination = writer_growing();
     if (gateway->kind == GATEWAY_HOSTNAME) {
         writer_print(&destination, "%s/%s", gateway->namespace_, gateway->hostname);
@@ -168,7 +172,7 @@ static void dump_workload_with(
     member_if_set(json, "network", workload_text(workload, WORKLOAD_NETWORK));
     if (workload->network_gateway != NULL) {
         json_write_key(json, "networkGateway");
-        dump_gateway(json, workload->network_gateway);
+        dump_gateway(workload->network_gateway, json);
     }
     json_write_member_string(
         json, "networkMode", workload->network_mode == WORKLOAD_HOST_NETWORK ? "HostNetwork" : "Standard");
@@ -181,7 +185,7 @@ static void dump_workload_with(
     member_if_set(json, "uid", workload_text(workload, WORKLOAD_UID));
     if (workload->waypoint != NULL) {
         json_write_key(json, "waypoint");
-        dump_gateway(json, workload->waypoint);
+        dump_gateway(workload->waypoint, json);
     }
     json_write_key(json, "workloadIps");
     json_write_array_begin(json);
@@ -287,7 +291,7 @@ static void dump_weighted_waypoints(const struct service *service, struct json_w
     for (size_t i = 0; i < service->weighted_waypoint_count; i++) {
         json_write_object_begin(json);
         json_write_key(json, "destination");
-        dump_gateway(json, &service->weighted_waypoints[i].destination);
+        dump_gateway(&service->weighted_waypoints[i].destination, json);
         json_write_member_unsigned(json, "weight", service->weighted_waypoints[i].weight);
         json_write_object_end(json);
     }
@@ -323,7 +327,7 @@ void dump_service_end(const struct service *service, struct json_writer *json)
     json_write_member_string(json, "visibility", service->is_namespace_private ? "Namespace" : "Public");
     if (service->waypoint != NULL) {
         json_write_key(json, "waypoint");
-        dump_gateway(json, service->waypoint);
+        dump_gateway(service->waypoint, json);
     }
     if (service->weighted_waypoint_count > 0) {
         dump_weighted_waypoints(service, json);

@@ -6,6 +6,8 @@
 #include "base/json_writer.h"
 #include "mesh/version.h"
 
+/* NULL is null. */
+void dump_gateway(const struct gateway_address *gateway, struct json_writer *json);
 void dump_workload(const struct workload *workload, struct json_writer *json);
 /* The same with `services` as a local file states them: a map of ports each (staticConfig). */
 void dump_local_workload(const struct workload *workload, struct json_writer *json);

@@ -142,6 +142,7 @@ static void start_plain(struct outbound *outbound, const struct socket_address *
 {
     connection_open(&outbound->connection);
     outbound->dial.on_result = on_dialled;
+    connection_note(&outbound->connection, EVENT_DIAL, to->port);
     dial_start(&outbound->dial, outbound->connection.pod, DIAL_UPSTREAM, to, NULL);
 }
 
@@ -224,6 +225,7 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
 {
     struct outbound *outbound = hbone_stream_context(stream);
     struct connection *connection = &outbound->connection;
+    connection_note(connection, EVENT_STATUS, (uint32_t)status);
     if (status != 200) {
         char message[64];
         connection_pass(connection, STAGE_CONNECT_ANSWERED);
@@ -269,6 +271,7 @@ static void on_writable(struct hbone_stream *stream)
 static void retry(struct outbound *outbound)
 {
     outbound->has_retried = true;
+    connection_note(&outbound->connection, EVENT_RETRY, 0);
     forget_tunnel(outbound);
     route_and_go(outbound, NULL);
 }
@@ -276,6 +279,7 @@ static void retry(struct outbound *outbound)
 static void on_reset(struct hbone_stream *stream, const struct hbone_reset *reset)
 {
     struct outbound *outbound = hbone_stream_context(stream);
+    connection_note(&outbound->connection, EVENT_STREAM_RESET, reset->code);
     if (outbound->is_relaying) {
         stream_relay_on_reset(&outbound->relay.stream, reset);
     } else if (reset->is_retryable && !outbound->has_retried) {
@@ -334,7 +338,9 @@ static void send_connect(struct outbound *outbound, struct hbone_session *sessio
     size_t count = outbound->inner != NULL ? ARRAY_LENGTH(fields) : ARRAY_LENGTH(fields) - 1;
     outbound->stream =
         hbone_session_connect(session, writer_bytes(&authority), fields, count, &STREAM_EVENTS, outbound);
-    if (outbound->stream == NULL) {
+    if (outbound->stream != NULL) {
+        connection_note(connection, EVENT_CONNECT_SENT, hbone_stream_id(outbound->stream));
+    } else {
         refuse(outbound, "h2 failed: the tunnel had no room for another stream");
     }
 }
@@ -473,6 +479,7 @@ static void on_workload(struct workload_wait *wait, const struct workload *workl
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)
 {
     struct outbound *outbound = CONTAINER_OF(connection, struct outbound, connection);
+    connection_note(connection, EVENT_CUT, (uint32_t)flag);
     connection_fail(connection, flag, "%s", reason);
     if (!outbound->is_relaying) {
         release(outbound, CLOSE_CUT);

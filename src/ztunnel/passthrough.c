@@ -82,6 +82,7 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)
 {
     struct passthrough *passthrough = CONTAINER_OF(connection, struct passthrough, connection);
+    connection_note(connection, EVENT_CUT, (uint32_t)flag);
     connection_fail(connection, flag, "%s", reason);
     if (passthrough->is_relaying) {
         tcp_relay_cut(&passthrough->relay, RELAY_END_CUT);
@@ -122,6 +123,7 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
     }
     connection->is_still_allowed = enforcement_still_allows;
     passthrough->dial.on_result = on_dialled;
+    connection_note(connection, EVENT_DIAL, connection->dialled.port);
     dial_start(&passthrough->dial, connection->pod, DIAL_APPLICATION, &connection->dialled,
         pod_keeps_source(connection->pod, POD_LISTENER_PLAINTEXT) ? &connection->peer.ip : NULL);
 }

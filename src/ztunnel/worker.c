@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
+#include "ztunnel/refusals.h"
 
 #include <stdio.h>
 
@@ -139,6 +140,7 @@ void worker_stop(struct worker *worker)
     certificate_cache_free(worker->certificates);
     broker_client_free(worker->broker);
     buffer_pool_free(worker->buffers);
+    refusals_free(worker->refusals);
     loop_free(worker->loop);
 }
 

@@ -40,7 +40,8 @@ struct worker {
     struct name_resolver *names; /* of workloads known by name only */
     struct qsbr_reader *reader;
     struct list pods;
-    struct list walks; /* of dumps, struct live_walk: almost always none */
+    struct refusals *refusals; /* the last failures; NULL: none yet */
+    struct list walks;         /* of dumps, struct live_walk: almost always none */
     struct timer housekeeping;
     uint64_t checked_policy_generation;
     uint64_t last_connection_id;

@@ -1,0 +1,206 @@
+"""The admin port as an operator and istioctl use it: curl for the wire, python's json for the documents."""
+import base64
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.lab.certificates import Authority, spiffe
+from tests.lab.process import BUILD, ROOT, Program, wait_until
+from tests.lab.topology import Topology
+from tests.lab.ztunnel import Ztunnel, service, workload
+
+PEER = os.path.join(ROOT, "tests/lab/tcp_peer.py")
+VIP = "10.96.77.40"
+SCRIPT = "<script>alert(1)</script>"
+DENY = {"name": "no-9999", "namespace": "default", "scope": "Namespace", "action": "Deny", "dryRun": False, "rules": [[[{"destinationPorts": [9999]}]]]}
+HOSTILE = {"name": SCRIPT, "namespace": "default", "scope": "Namespace", "action": "Allow", "dryRun": True, "rules": [[[{"destinationPorts": [1]}]]]}
+
+
+class Mesh:
+    def __init__(self):
+        self.topology = Topology(2)
+        self.client = self.topology.add_pod("n1", "client", "10.77.1.10")
+        self.server = self.topology.add_pod("n2", "server", "10.77.2.20")
+        authority = Authority()
+        model = {"workloads": [workload(self.client), workload(self.server, {"default/web.default.svc.cluster.local": {80: 8080, 443: 8443}}),
+                               workload(self.server, uid="x", name=SCRIPT, workloadIps=["10.77.2.99"])],
+                 "services": [service("web", VIP, {80: 8080, 443: 8443})], "policies": [DENY, HOSTILE]}
+        self.out = Ztunnel(self.client, model, authority.leaf(spiffe("client")))
+        self.into = Ztunnel(self.server, model, authority.leaf(spiffe("server")))
+        self.echo = Program("echo", ["/usr/bin/python3", "-u", PEER, "serve", 8080, "echo"], namespace=self.server)
+        self.echo.wait_line("listening")
+
+    def curl(self, path, *options, pod=None):
+        """(status, body)"""
+        text = (pod or self.client).run("curl", "-s", "-m", "20", "-w", "\n%{http_code}", *options, f"http://127.0.0.1:15000{path}")
+        body, status = text.rsplit("\n", 1)
+        return int(status), body
+
+    def json(self, path, pod=None):
+        status, body = self.curl(path, pod=pod)
+        assert status == 200, body
+        return json.loads(body)
+
+    def stop(self):
+        self.out.stop()
+        self.into.stop()
+        self.topology.remove()
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    mesh = Mesh()
+    yield mesh
+    mesh.stop()
+
+
+@pytest.fixture
+def held(mesh):
+    """Three connections that stay open, and one that policy refuses."""
+    body = """
+import socket, sys
+held = [socket.create_connection(("%s", 80)) for _ in range(3)]
+for one in held:
+    one.sendall(b"hello")
+    assert one.recv(10) == b"hello"
+try:
+    refused = socket.create_connection(("10.77.2.20", 9999))
+    refused.settimeout(5)
+    refused.recv(1)
+except OSError:
+    pass
+print("held", flush=True)
+sys.stdin.read()
+""" % VIP
+    read, write = os.pipe()
+    program = Program("held", ["/usr/bin/python3", "-c", body], namespace=mesh.client, stdin=read)
+    program.wait_line("held")
+    yield program
+    os.close(write)
+    os.close(read)
+    program.stop()
+
+
+def keys_are_sorted(value):
+    if isinstance(value, dict):
+        assert list(value) == sorted(value)
+        for member in value.values():
+            keys_are_sorted(member)
+    elif isinstance(value, list):
+        for member in value:
+            keys_are_sorted(member)
+
+
+def test_config_dump_has_every_key_of_the_contract_in_order(mesh, held):
+    status, text = mesh.curl("/config_dump", pod=mesh.server)
+    dump = json.loads(text)
+    keys_are_sorted(dump)
+    assert set(dump) == {"certificates", "config", "policies", "services", "stagedServices", "staticConfig", "version", "workloads"}
+    assert text.startswith('{\n  "certificates": [\n    {\n      "certChain": [')
+    server = next(w for w in dump["workloads"] if w["uid"].endswith("/server"))
+    assert {"workloadIps", "protocol", "networkMode", "name", "namespace", "status", "clusterId", "capacity"} <= set(server)
+    web = dump["services"][0]
+    assert {"name", "namespace", "hostname", "vips", "ports", "endpoints", "subjectAltNames", "canonical", "visibility"} == set(web)
+    assert list(web["ports"].items()) == [("443", 8443), ("80", 8080)]
+    assert web["endpoints"] == {server["uid"]: {"port": {"443": 8443, "80": 8080}, "status": "Healthy", "workloadUid": server["uid"]}}
+    assert {"name", "namespace", "scope", "action", "rules", "dryRun"} == set(dump["policies"][0])
+    assert set(dump["version"]) == {"version", "gitRevision", "rustVersion", "buildProfile", "buildStatus", "istioVersion", "cryptoProvider"}
+    assert set(dump["staticConfig"]) == {"policies", "services", "workloads"}
+    static = next(w for w in dump["staticConfig"]["workloads"] if w["uid"] == server["uid"])
+    assert static["services"] == {"default/web.default.svc.cluster.local": {"443": 8443, "80": 8080}}
+    certificate = dump["certificates"][0]
+    assert set(certificate) == {"certChain", "identity", "rootCerts", "state"} and certificate["state"] == "Available"
+    leaf = certificate["certChain"][0]
+    assert set(leaf) == {"expirationTime", "pem", "serialNumber", "validFrom"} and leaf["serialNumber"].isdigit()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", leaf["validFrom"])
+    lines = base64.b64decode(leaf["pem"]).decode().splitlines()
+    assert lines[0] == "-----BEGIN CERTIFICATE-----" and lines[-1] == "-----END CERTIFICATE-----" and len(lines[1]) == 60
+    serial = subprocess.run(["openssl", "x509", "-noout", "-serial"], input=base64.b64decode(leaf["pem"]), capture_output=True, check=True).stdout
+    assert int(serial.decode().strip().split("=")[1], 16) == int(leaf["serialNumber"])
+
+
+def test_config_dump_is_compressed_on_request(mesh):
+    raw = mesh.client.run("curl", "-s", "-D", "-", "-o", "/dev/null", "-H", "accept-encoding: gzip", "http://127.0.0.1:15000/config_dump")
+    assert "content-encoding: gzip" in raw.lower()
+    status, text = mesh.curl("/config_dump", "--compressed")
+    assert status == 200 and "workloads" in json.loads(text)
+
+
+def test_wrong_methods_and_unknown_paths_get_the_references_answers(mesh):
+    assert mesh.curl("/quitquitquit") == (405, "")
+    assert mesh.curl("/nothing") == (404, "")
+    status, body = mesh.curl("/logging")
+    assert status == 405 and body.startswith("Invalid HTTP method\n \nusage: POST /logging\t")
+    assert mesh.curl("/config_dump", "-X", "POST")[0] == 200
+    assert mesh.curl("/debug/pprof/heap") == (500, "jemalloc not enabled")
+    assert mesh.curl("/debug/connections?limit=x") == (400, "invalid limit value; expected 1-1000000\n")
+
+
+def test_log_levels_are_changed_on_top_of_what_is_and_reset(mesh):
+    def post(query):
+        return mesh.curl("/logging" + query, "-X", "POST", pod=mesh.server)
+    before = post("")
+    assert before[0] == 200 and before[1].startswith("current log level is ") and before[1].endswith("debug\n")
+    assert "access=trace" in post("?level=access=trace")[1]
+    assert "access=trace" in post("?level=ztunnel::xds=warn")[1]
+    status, body = post("?level=access:debug")
+    assert status == 400 and body.startswith("Invalid level provided: access:debug\n")
+    assert "access=trace" in post("")[1]
+    assert post("?reset") == before
+    assert post("?level=info&reset")[1].endswith("info\n")
+    assert post("?reset=") == before
+
+
+def test_connections_show_both_ends_stages_and_bytes(mesh, held):
+    live = mesh.json("/debug/connections")
+    mine = [c for c in live["connections"] if c["destination"] == f"{VIP}:80"]
+    assert len(mine) == 3 and not live["isTruncated"]
+    one = mine[0]
+    assert one["sourceIdentity"] == spiffe("client") and one["destinationIdentity"] == spiffe("server")
+    assert (one["bytesReceived"], one["bytesSent"], one["state"], one["tunnel"]) == (5, 5, "established", "10.77.2.20:15008")
+    stages = one["stages"]
+    assert list(stages) == ["accepted", "workload_known", "routed", "tunnel_ready", "connect_answered", "first_byte"]
+    assert list(stages.values()) == sorted(stages.values())
+    assert "connect_sent:" in one["events"] and "status:200+" in one["events"]
+    inbound = [c for c in mesh.json("/debug/connections", pod=mesh.server)["connections"] if c["direction"] == "inbound"]
+    assert len(inbound) == 3 and all(c["sourceIdentity"] == spiffe("client") for c in inbound)
+    limited = mesh.json("/debug/connections?limit=2")
+    assert len(limited["connections"]) == limited["shown"] == 2 and limited["isTruncated"]
+
+
+def test_tunnels_and_refusals_are_shown_with_their_reasons(mesh, held):
+    tunnels = mesh.json("/debug/tunnels")["tunnels"]
+    assert sum(t["streams"] for t in tunnels) == 3
+    assert {t["peer"] for t in tunnels} == {"10.77.2.20:15008"} and {t["sourceIdentity"] for t in tunnels} == {spiffe("client")}
+    refused = mesh.json("/debug/refusals", pod=mesh.server)["refusals"][0]
+    assert refused["reason"] == "connection closed due to policy rejection: explicitly denied by: default/no-9999"
+    assert refused["flag"] == "DENY" and "denied+" in refused["events"] and refused["sourceIdentity"] == spiffe("client")
+    mesh.into.program.wait_line("events of a failed connection", "denied+", "explicitly denied by: default/no-9999")
+
+
+def test_workloads_policies_and_certificates_are_lists(mesh):
+    workloads = mesh.json("/debug/workloads")
+    assert workloads["total"] == 3 and [w["uid"] for w in workloads["workloads"]] == sorted(w["uid"] for w in workloads["workloads"])
+    assert mesh.json("/debug/workloads?namespace=nowhere")["workloads"] == []
+    assert mesh.json("/debug/workloads?limit=1") | {"workloads": None} == {"workloads": None, "isTruncated": True, "total": 3}
+    assert [p["name"] for p in mesh.json("/debug/policies")["policies"]] == [SCRIPT, "no-9999"]
+    certificate = mesh.json("/debug/certificates")["certificates"][0]
+    assert certificate["identity"] == spiffe("client") and certificate["leftSeconds"] > 0 and certificate["ageSeconds"] >= 0
+
+
+def test_the_trace_points_are_in_the_binary():
+    notes = subprocess.run(["readelf", "-n", os.path.join(BUILD, "ztunnel")], capture_output=True, text=True, check=True).stdout
+    names = set(re.findall(r"Provider: ambar\s+Name: (\w+)", notes))
+    assert names == {f"connection_{point}" for point in ("accept", "policy", "dial", "connect", "first_byte", "close")}
+
+
+def test_a_dump_is_not_kept_by_a_client_that_goes_away(mesh, held):
+    before = mesh.out.program.descriptors()
+    for _ in range(20):
+        mesh.client.run("timeout", "0.02", "curl", "-s", "-o", "/dev/null", "http://127.0.0.1:15000/config_dump", check=False)
+        mesh.client.run("timeout", "0.02", "curl", "-s", "-o", "/dev/null", "http://127.0.0.1:15000/debug/connections", check=False)
+    wait_until(lambda: mesh.out.program.descriptors() <= before, 20, "descriptors to return")
+    assert len(mesh.json("/debug/connections")["connections"]) == 3
