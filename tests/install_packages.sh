@@ -14,6 +14,11 @@ PACKAGES=(
     python3-pytest python3-h2 python3-grpcio python3-protobuf python3-cryptography python3-yaml
 )
 
+# Only where the processor can use it.
+if [ "$(dpkg --print-architecture)" = amd64 ]; then
+    PACKAGES+=(libipsec-mb-dev)
+fi
+
 missing=()
 for package in "${PACKAGES[@]}"; do
     if ! dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed; then

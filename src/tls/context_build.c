@@ -1,6 +1,7 @@
 #include "tls/context_build.h"
 
 #include "tls/certificate_path.h"
+#include "tls/handshake_secrets.h"
 #include "tls/openssl_error.h"
 #include "tls/openssl_layer.h"
 #include "tls/policy.h"
@@ -141,6 +142,9 @@ struct result tls_context_build(const struct context_plan *plan, struct ssl_ctx_
     if (!result_is_ok(&result)) {
         SSL_CTX_free(built);
         return result;
+    }
+    if (plan->catches_secrets) {
+        SSL_CTX_set_keylog_callback(built, handshake_secrets_on_line);
     }
     *context = built;
     return result;

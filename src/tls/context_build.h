@@ -13,6 +13,7 @@ struct context_plan {
     const struct certificate_bundle *own; /* key and chain to show; NULL: none */
     const struct certificate_list *roots; /* NULL: the system's */
     enum peer_certificate peer_certificate;
+    bool catches_secrets; /* for records of our own: see handshake_secrets.h */
 };
 
 /* For both roles: TLS 1.3 suites, groups, ALPN h2, no session resumption, no renegotiation, verification by verification.h. */

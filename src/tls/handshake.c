@@ -5,7 +5,9 @@
 #include "base/memory.h"
 #include "base/spiffe.h"
 #include "tls/context.h"
+#include "tls/handshake_secrets.h"
 #include "tls/identity.h"
+#include "tls/native_layer.h"
 #include "tls/openssl_error.h"
 #include "tls/openssl_layer.h"
 #include "tls/revocation.h"
@@ -40,12 +42,18 @@ static struct tls_handshake *handshake_new(
     return handshake;
 }
 
+static void use_identity(struct tls_handshake *handshake, struct tls_identity *identity)
+{
+    handshake->identity = tls_identity_reference(identity);
+    handshake->layer->secrets = identity->cipher == NULL ? NULL : handshake_secrets_new();
+}
+
 struct tls_handshake *tls_handshake_new_mesh_server(
     struct tls_identity *identity, struct buffer_pool *pool, int descriptor)
 {
     struct tls_handshake *handshake = handshake_new(identity->context, true, pool, descriptor);
     const struct spiffe_identity *own = certificate_bundle_identity(identity->bundle);
-    handshake->identity = tls_identity_reference(identity);
+    use_identity(handshake, identity);
     handshake->verification.kind = VERIFY_TRUST_DOMAIN;
     handshake->verification.trust_domain = own == NULL ? NULL : string_duplicate(own->trust_domain);
     return handshake;
@@ -55,7 +63,7 @@ struct tls_handshake *tls_handshake_new_mesh_client(struct tls_identity *identit
     int descriptor, const char *const *expected_identities, size_t count)
 {
     struct tls_handshake *handshake = handshake_new(identity->context, false, pool, descriptor);
-    handshake->identity = tls_identity_reference(identity);
+    use_identity(handshake, identity);
     handshake->verification.kind = VERIFY_IDENTITIES;
     tls_verification_set_names(&handshake->verification, expected_identities, count);
     return handshake;
@@ -211,16 +219,29 @@ static void describe_peer(const struct tls_handshake *handshake, struct tls_peer
     peer->has_negotiated_h2 = bytes_equal_string(bytes_of(protocol, protocol_length), "h2");
 }
 
+/* Who does records from here on: our own engine where it is wanted and can, else libssl. */
+static struct record_layer *establish(const struct tls_handshake *handshake, struct openssl_layer *layer)
+{
+    openssl_layer_established(layer);
+    struct record_layer *native =
+        layer->secrets == NULL ? NULL : native_layer_take_over(layer, handshake->identity->cipher);
+    if (native != NULL) {
+        return native;
+    }
+    handshake_secrets_free(layer->secrets);
+    layer->secrets = NULL;
+    return &layer->base;
+}
+
 struct record_layer *tls_handshake_finish(struct tls_handshake *handshake, struct tls_peer *peer)
 {
-    struct openssl_layer *layer = handshake->layer;
     if (peer != NULL) {
         describe_peer(handshake, peer);
     }
-    record_layer_keep_peer(&layer->base, &handshake->verification.chain);
-    openssl_layer_established(layer);
+    struct record_layer *layer = establish(handshake, handshake->layer);
     handshake->layer = NULL;
-    return &layer->base;
+    record_layer_keep_peer(layer, &handshake->verification.chain);
+    return layer;
 }
 
 const struct spiffe_identity *tls_peer_identity(const struct tls_peer *peer)

@@ -15,6 +15,7 @@ struct result tls_identity_new(struct certificate_bundle *bundle, struct tls_ide
         .own = bundle,
         .roots = &bundle->roots,
         .peer_certificate = PEER_CERTIFICATE_REQUIRED,
+        .catches_secrets = tls_record_cipher() != NULL,
     };
     SSL_CTX *context = NULL;
     RESULT_TRY(tls_context_build(&plan, &context));
@@ -22,6 +23,7 @@ struct result tls_identity_new(struct certificate_bundle *bundle, struct tls_ide
     atomic_init(&made->references, 1);
     made->bundle = certificate_bundle_reference(bundle);
     made->context = context;
+    made->cipher = tls_record_cipher();
     *identity = made;
     return result_ok();
 }

@@ -7,10 +7,13 @@
 
 struct ssl_ctx_st; /* SSL_CTX */
 
+struct record_cipher;
+
 struct tls_identity {
     _Atomic uint32_t references;
     struct certificate_bundle *bundle;
-    struct ssl_ctx_st *context; /* mutual TLS by tls_policy(): see handshake.h */
+    struct ssl_ctx_st *context;         /* mutual TLS by tls_policy(): see handshake.h */
+    const struct record_cipher *cipher; /* for records of our own behind its handshakes; NULL: libssl's */
 };
 
 /* Takes a reference of its own to the bundle. The caller has the first reference of the identity. */

@@ -8,8 +8,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-#define TRUNCATED_SENTENCE "peer closed connection without sending TLS close_notify"
-
 static struct openssl_layer *layer_of(struct record_layer *layer)
 {
     return CONTAINER_OF(layer, struct openssl_layer, base);
@@ -185,7 +183,8 @@ static void note_end(struct openssl_layer *layer, ssize_t got)
     }
     layer->input_end = RECORD_TRUNCATED;
     if (got == 0) {
-        openssl_layer_set_sentence(layer, TRUNCATED_SENTENCE);
+        layer->base.problem = RECORD_PROBLEM_TRUNCATED;
+        openssl_layer_set_sentence(layer, RECORD_TRUNCATED_SENTENCE);
     } else {
         openssl_layer_set_lost(layer, (int)-got);
     }
@@ -231,10 +230,9 @@ static bool engine_has_buffered_input(const struct record_layer *base)
     return record_input_has_record(&layer->input);
 }
 
-static struct result engine_export_state(struct record_layer *base, struct bytes *state)
+static struct result engine_export_state(struct record_layer *base, struct writer *state)
 {
-    (void)base;
-    *state = bytes_of(NULL, 0);
+    (void)base, (void)state;
     return result_fail(RESULT_UNSUPPORTED, "a connection of libssl cannot be handed to another process");
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "tls/alert.h"
+#include "tls/handshake_secrets.h"
 #include "tls/openssl_error.h"
 
 #include <openssl/err.h>
@@ -33,6 +34,7 @@ struct openssl_layer *openssl_layer_new(
 void openssl_layer_free(struct openssl_layer *layer)
 {
     SSL_free(layer->ssl);
+    handshake_secrets_free(layer->secrets);
     send_queue_clear(&layer->queue);
     record_input_clear(&layer->input);
     memory_free(layer->failure);
@@ -68,6 +70,7 @@ void openssl_layer_set_sentence(struct openssl_layer *layer, const char *sentenc
 void openssl_layer_set_lost(struct openssl_layer *layer, int error_number)
 {
     if (layer->failure == NULL) {
+        layer->base.problem = RECORD_PROBLEM_LOST;
         layer->failure = string_format("connection lost: %s (os error %d)", strerror(error_number), error_number);
     }
 }
@@ -80,12 +83,15 @@ void openssl_layer_set_failure(struct openssl_layer *layer)
         return;
     }
     if (layer->received_alert >= 0) {
+        layer->base.problem = RECORD_PROBLEM_ALERT_RECEIVED;
         layer->failure = string_format(
             "received fatal alert: %s (%d)", tls_alert_name(layer->received_alert), layer->received_alert);
     } else if (layer->sent_alert >= 0) {
+        layer->base.problem = record_problem_of_alert(layer->sent_alert);
         layer->failure =
             string_format("%s (sent alert %s (%d))", reason, tls_alert_name(layer->sent_alert), layer->sent_alert);
     } else {
+        layer->base.problem = RECORD_PROBLEM_INTERNAL;
         layer->failure = string_duplicate(reason);
     }
 }

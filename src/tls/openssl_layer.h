@@ -7,12 +7,10 @@
 #include "tls/record_layer.h"
 #include "tls/send_queue.h"
 
+struct handshake_secrets;
 struct ssl_ctx_st;
 struct ssl_st;
 struct tls_verification;
-
-/* Far below the 2^24.5 records after which AES-GCM keys must be changed (RFC 8446 §5.5), also for peers that count to 2^24. */
-#define RECORDS_BEFORE_KEY_UPDATE (1u << 23)
 
 struct openssl_layer {
     struct record_layer base;
@@ -20,6 +18,7 @@ struct openssl_layer {
     struct send_queue queue;
     struct record_input input;
     struct tls_verification *verification; /* borrowed, during the handshake only */
+    struct handshake_secrets *secrets;     /* caught for the native layer that takes over; NULL: not wanted */
     char *failure;
     enum record_status input_end;  /* RECORD_OK while more may come; else what receive says for ever */
     enum record_status output_end; /* the same for flush */

@@ -33,6 +33,7 @@ static const struct plain_layer *plain_of_const(const struct record_layer *layer
 static enum record_status plain_lost(struct plain_layer *plain, int error_number)
 {
     if (plain->failure == NULL) {
+        plain->base.problem = RECORD_PROBLEM_LOST;
         plain->failure = string_format("connection lost: %s (os error %d)", strerror(error_number), error_number);
     }
     return RECORD_TRUNCATED;
@@ -134,10 +135,9 @@ static struct result plain_key_update(struct record_layer *layer, bool request_p
     return result_ok();
 }
 
-static struct result plain_export_state(struct record_layer *layer, struct bytes *state)
+static struct result plain_export_state(struct record_layer *layer, struct writer *state)
 {
-    (void)layer;
-    *state = bytes_of(NULL, 0);
+    (void)layer, (void)state;
     return result_fail(RESULT_UNSUPPORTED, "a record layer without encryption has no state to export");
 }
 

@@ -22,6 +22,14 @@ void record_input_clear(struct record_input *input)
     record_input_initialise(input, input->pool);
 }
 
+void record_input_move(struct record_input *to, struct record_input *from)
+{
+    to->kept = from->kept;
+    to->kept_length = from->kept_length;
+    from->kept = NULL;
+    from->kept_length = 0;
+}
+
 /* How many of these bytes can be handed out at once: a whole record, everything when it is none, 0 when more is needed. */
 static size_t next_piece(struct bytes bytes)
 {
@@ -57,7 +65,8 @@ static ssize_t receive_once(int descriptor, uint8_t *memory, size_t capacity)
 
 ssize_t record_input_fill(struct record_input *input, int descriptor, size_t budget)
 {
-    uint8_t *window = buffer_pool_shared(input->pool);
+    uint8_t *window =
+        input->is_opened_in_place ? buffer_pool_shared_second(input->pool) : buffer_pool_shared(input->pool);
     size_t kept = input->kept_length;
     if (kept > 0) {
         memcpy(window, input->kept, kept);
@@ -67,7 +76,8 @@ ssize_t record_input_fill(struct record_input *input, int descriptor, size_t bud
     input->kept_length = 0;
     size_t room = BUFFER_SHARED_BYTES - kept;
     ssize_t got = receive_once(descriptor, window + kept, budget < room ? budget : room);
-    input->at = input->whole_end = window;
+    input->at = window;
+    input->whole_end = window;
     input->end = window + kept + (got > 0 ? (size_t)got : 0);
     return got;
 }
@@ -91,11 +101,24 @@ size_t record_input_take(struct record_input *input, uint8_t *out, size_t capaci
     return taken;
 }
 
+uint8_t *record_input_next(struct record_input *input, size_t *length)
+{
+    uint8_t *piece = input->at;
+    *length = next_piece(bytes_of(piece, (size_t)(input->end - piece)));
+    if (*length == 0) {
+        return NULL;
+    }
+    input->at += *length;
+    input->whole_end = input->at;
+    return piece;
+}
+
 bool record_input_close(struct record_input *input)
 {
     size_t left = (size_t)(input->end - input->at);
     const uint8_t *from = input->at;
-    input->at = input->whole_end = input->end = NULL;
+    input->at = NULL;
+    input->whole_end = input->end = NULL;
     if (left > BUFFER_BLOCK_BYTES) {
         return false;
     }

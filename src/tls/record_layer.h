@@ -1,5 +1,5 @@
-/* The record layer: plaintext slots in, ciphertext out of the socket, and back. One small interface with engines behind it
- * (design §4.6): libssl always (reference and oracle), our own TLS 1.3 records later.
+/* The record layer: plaintext slots in, ciphertext out of the socket, and back. One small interface with engines behind it:
+ * libssl always (reference and oracle), our own TLS 1.3 records (native_layer.h), and none for plain HTTP/2.
  *
  * A record layer exists after the handshake and owns the protected direction keys, not the socket. It never blocks. Memory for records
  * in flight comes from the worker's buffer_pool and is given back as soon as it is sent or delivered: an idle layer holds none.
@@ -18,14 +18,21 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "tls/record_problem.h"
 
 #include <sys/uio.h>
 
 #define RECORD_PLAINTEXT_MAXIMUM 16384 /* RFC 8446 §5.1 */
 
+/* Far below the 2^24.5 records after which AES-GCM keys must be changed (RFC 8446 §5.5), also for peers that count to 2^24. */
+#define RECORDS_BEFORE_KEY_UPDATE (1u << 23)
+
+#define RECORD_TRUNCATED_SENTENCE "peer closed connection without sending TLS close_notify"
+
 struct buffer_pool;
 struct certificate_list;
 struct record_layer;
+struct writer;
 
 enum record_status {
     RECORD_OK,        /* done; for receive: at least one run was delivered */
@@ -57,8 +64,9 @@ struct record_engine {
     void (*close)(struct record_layer *layer);
     /* Asks for a KeyUpdate of our sending direction, and of the peer's when `request_peer`. */
     struct result (*key_update)(struct record_layer *layer, bool request_peer);
-    /* The state needed to go on in another process, and back; RESULT_UNSUPPORTED where an engine cannot. */
-    struct result (*export_state)(struct record_layer *layer, struct bytes *state);
+    /* The state needed to go on in another process, appended to a growing writer; RESULT_UNSUPPORTED where an engine cannot. It holds
+     * keys: free it with secret_writer_free. The layer's own keys are gone then; all that is left is to free it. */
+    struct result (*export_state)(struct record_layer *layer, struct writer *state);
     /* The sentence behind RECORD_FAILED or RECORD_TRUNCATED; borrowed. */
     const char *(*failure)(const struct record_layer *layer);
 };
@@ -69,6 +77,7 @@ struct record_layer {
     int descriptor;           /* borrowed: the owner of the connection closes it */
     /* The peer's verified chain, leaf first; NULL unless revocation is on (revocation.h). Owned; record_free releases it. */
     struct certificate_list *peer_chain;
+    enum record_problem problem; /* the first one; behind RECORD_FAILED and RECORD_TRUNCATED */
 };
 
 static inline int record_reserve(struct record_layer *layer, struct iovec *slots, int count)
@@ -104,7 +113,7 @@ static inline struct result record_key_update(struct record_layer *layer, bool r
 {
     return layer->engine->key_update(layer, request_peer);
 }
-static inline struct result record_export_state(struct record_layer *layer, struct bytes *state)
+static inline struct result record_export_state(struct record_layer *layer, struct writer *state)
 {
     return layer->engine->export_state(layer, state);
 }

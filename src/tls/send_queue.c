@@ -20,6 +20,12 @@ void send_queue_clear(struct send_queue *queue)
     send_queue_initialise(queue, queue->pool);
 }
 
+void send_queue_move(struct send_queue *to, struct send_queue *from)
+{
+    *to = *from;
+    send_queue_initialise(from, from->pool);
+}
+
 int send_queue_reserve(struct send_queue *queue, struct iovec *slots, int count, size_t slot_bytes)
 {
     send_queue_return_slots(queue);
@@ -61,19 +67,40 @@ void send_queue_append(struct send_queue *queue, uint8_t *block, size_t length)
     queue->unsent_bytes += length;
 }
 
-bool send_queue_add_to_last(struct send_queue *queue, struct bytes data)
+uint8_t *send_queue_tail(struct send_queue *queue, size_t length)
 {
     if (queue->block_count == 0) {
-        return false;
+        return NULL;
     }
     struct send_block *last = &queue->blocks[queue->block_count - 1];
-    if (BUFFER_BLOCK_BYTES - last->end < data.length) {
+    return BUFFER_BLOCK_BYTES - last->end < length ? NULL : last->memory + last->end;
+}
+
+void send_queue_extend(struct send_queue *queue, size_t length)
+{
+    if (length > 0) {
+        queue->blocks[queue->block_count - 1].end += (uint32_t)length;
+        queue->unsent_bytes += length;
+    }
+}
+
+bool send_queue_add_to_last(struct send_queue *queue, struct bytes data)
+{
+    uint8_t *tail = send_queue_tail(queue, data.length);
+    if (tail == NULL) {
         return false;
     }
-    memcpy(last->memory + last->end, data.data, data.length);
-    last->end += (uint32_t)data.length;
-    queue->unsent_bytes += data.length;
+    memcpy(tail, data.data, data.length);
+    send_queue_extend(queue, data.length);
     return true;
+}
+
+bool send_queue_has_room(const struct send_queue *queue, size_t length)
+{
+    if (queue->block_count < SEND_QUEUE_BLOCKS) {
+        return length <= BUFFER_BLOCK_BYTES;
+    }
+    return BUFFER_BLOCK_BYTES - queue->blocks[queue->block_count - 1].end >= length;
 }
 
 bool send_queue_add(struct send_queue *queue, struct bytes data)

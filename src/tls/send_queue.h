@@ -29,6 +29,9 @@ struct send_queue {
 void send_queue_initialise(struct send_queue *queue, struct buffer_pool *pool);
 void send_queue_clear(struct send_queue *queue);
 
+/* What waits in one queue becomes all of another's. */
+void send_queue_move(struct send_queue *to, struct send_queue *from);
+
 /* Lends up to `count` slots of `slot_bytes`; slots lent before go back. */
 int send_queue_reserve(struct send_queue *queue, struct iovec *slots, int count, size_t slot_bytes);
 void send_queue_return_slots(struct send_queue *queue);
@@ -45,6 +48,13 @@ bool send_queue_add(struct send_queue *queue, struct bytes data);
 
 /* Only into the last block; false when it has no room. */
 bool send_queue_add_to_last(struct send_queue *queue, struct bytes data);
+
+/* Whether send_queue_add would take so much. */
+bool send_queue_has_room(const struct send_queue *queue, size_t length);
+
+/* Where `length` bytes may be written behind the last block's contents, or NULL; send_queue_extend then makes them part of it. */
+uint8_t *send_queue_tail(struct send_queue *queue, size_t length);
+void send_queue_extend(struct send_queue *queue, size_t length);
 
 /* 0 when all is sent, -EAGAIN when the socket is full, or another negative error number. */
 int send_queue_flush(struct send_queue *queue, int descriptor);

@@ -1,6 +1,8 @@
-/* Every engine of the record layer through the same cases: random splits, bulk both ways, ends of all kinds, bad records. */
+/* Every engine of the record layer, and every pair of ours with libssl, through the same cases: random splits, bulk both ways, ends
+ * of all kinds, bad records. */
 #include "unit/tls/support.h"
 
+#include "tls/native_layer.h"
 #include "tls/openssl_layer.h"
 #include "tls/plain_engine.h"
 
@@ -9,7 +11,8 @@
 #define BULK_BYTES (16u * 1024 * 1024)
 
 static struct certificate_authority *authority;
-static struct tls_identity *identity;
+enum side { LIBSSL, NATIVE, NATIVE_EVP, SIDES };
+static struct tls_identity *identities[SIDES];
 static struct buffer_pool *pools[2]; /* one a side, as two workers */
 
 /* Two ends joined by one TCP connection. */
@@ -21,11 +24,17 @@ struct layers {
 struct engine_case {
     const char *name;
     bool is_encrypted;
-    struct layers (*make)(void);
+    struct layers (*make)(const struct engine_case *engine);
+    enum side client, server;
+    const char *suite;
 };
 
-static struct layers make_plain(void)
+#define AES_256 "TLS_AES_256_GCM_SHA384"
+#define AES_128 "TLS_AES_128_GCM_SHA256"
+
+static struct layers make_plain(const struct engine_case *engine)
 {
+    (void)engine;
     struct layers layers;
     connected_pair(layers.ends);
     for (int i = 0; i < 2; i++) {
@@ -34,13 +43,13 @@ static struct layers make_plain(void)
     return layers;
 }
 
-static struct layers make_openssl(void)
+static struct layers shake_hands(struct tls_identity *of_client, struct tls_identity *of_server)
 {
     struct layers layers;
     const char *expected = WEB;
     connected_pair(layers.ends);
-    struct tls_handshake *client = tls_handshake_new_mesh_client(identity, pools[0], layers.ends[0], &expected, 1);
-    struct tls_handshake *server = tls_handshake_new_mesh_server(identity, pools[1], layers.ends[1]);
+    struct tls_handshake *client = tls_handshake_new_mesh_client(of_client, pools[0], layers.ends[0], &expected, 1);
+    struct tls_handshake *server = tls_handshake_new_mesh_server(of_server, pools[1], layers.ends[1]);
     shake_both(client, server);
     layers.sides[0] = tls_handshake_finish(client, NULL);
     layers.sides[1] = tls_handshake_finish(server, NULL);
@@ -49,32 +58,47 @@ static struct layers make_openssl(void)
     return layers;
 }
 
-static struct layers make_openssl_12(void)
+static struct layers make_tls13(const struct engine_case *engine)
 {
-    struct layers layers;
-    const char *expected = WEB;
+    assert_int_equal(SSL_CTX_set_ciphersuites(identities[engine->client]->context, engine->suite), 1);
+    struct layers layers = shake_hands(identities[engine->client], identities[engine->server]);
+    assert_int_equal(SSL_CTX_set_ciphersuites(identities[engine->client]->context, AES_256 ":" AES_128), 1);
+    assert_string_equal(layers.sides[0]->engine->name, engine->client == LIBSSL ? "openssl" : "native");
+    assert_string_equal(layers.sides[1]->engine->name, engine->server == LIBSSL ? "openssl" : "native");
+    return layers;
+}
+
+/* Whatever the policy, these records are libssl's. */
+static struct layers make_tls12(const struct engine_case *engine)
+{
+    (void)engine;
     struct tls_identity *old = NULL;
-    connected_pair(layers.ends);
-    assert_ok(tls_start(&(struct tls_policy){ .allows_tls12 = true }));
-    assert_ok(tls_identity_new(identity->bundle, &old));
+    assert_ok(tls_start(&(struct tls_policy){ .allows_tls12 = true, .engine = TLS_ENGINE_NATIVE }));
+    assert_ok(tls_identity_new(identities[LIBSSL]->bundle, &old));
     assert_ok(tls_start(&(struct tls_policy){ 0 }));
     SSL_CTX_set_max_proto_version(old->context, TLS1_2_VERSION);
-    struct tls_handshake *client = tls_handshake_new_mesh_client(old, pools[0], layers.ends[0], &expected, 1);
-    struct tls_handshake *server = tls_handshake_new_mesh_server(old, pools[1], layers.ends[1]);
+    struct layers layers = shake_hands(old, old);
     tls_identity_release(old);
-    shake_both(client, server);
-    layers.sides[0] = tls_handshake_finish(client, NULL);
-    layers.sides[1] = tls_handshake_finish(server, NULL);
-    tls_handshake_free(client);
-    tls_handshake_free(server);
+    assert_string_equal(layers.sides[0]->engine->name, "openssl");
     return layers;
 }
 
 static const struct engine_case engine_cases[] = {
-    { "plain", false, make_plain },
-    { "openssl", true, make_openssl },
-    { "openssl with TLS 1.2", true, make_openssl_12 },
+    { "plain", false, make_plain, LIBSSL, LIBSSL, NULL },
+    { "openssl", true, make_tls13, LIBSSL, LIBSSL, AES_256 },
+    { "openssl with TLS 1.2", true, make_tls12, LIBSSL, LIBSSL, NULL },
+    { "native", true, make_tls13, NATIVE, NATIVE, AES_256 },
+    { "native, AES-128", true, make_tls13, NATIVE, NATIVE, AES_128 },
+    { "native with EVP, AES-128", true, make_tls13, NATIVE_EVP, NATIVE_EVP, AES_128 },
+    { "native to openssl", true, make_tls13, NATIVE, LIBSSL, AES_256 },
+    { "native to openssl, AES-128", true, make_tls13, NATIVE, LIBSSL, AES_128 },
+    { "openssl to native", true, make_tls13, LIBSSL, NATIVE, AES_256 },
+    { "openssl to native, AES-128", true, make_tls13, LIBSSL, NATIVE, AES_128 },
+    { "native with EVP to native", true, make_tls13, NATIVE_EVP, NATIVE, AES_256 },
+    { "openssl to native with EVP", true, make_tls13, LIBSSL, NATIVE_EVP, AES_256 },
 };
+#define CASE_OPENSSL (&engine_cases[1])
+#define CASE_NATIVE (&engine_cases[3])
 
 static void layers_free(struct layers *layers)
 {
@@ -89,7 +113,7 @@ static void layers_free(struct layers *layers)
 static void over_all_engines(void (*run_case)(struct layers *layers, const struct engine_case *engine))
 {
     for (size_t i = 0; i < ARRAY_LENGTH(engine_cases); i++) {
-        struct layers layers = engine_cases[i].make();
+        struct layers layers = engine_cases[i].make(&engine_cases[i]);
         run_case(&layers, &engine_cases[i]);
         layers_free(&layers);
     }
@@ -100,7 +124,15 @@ static int set_up(void **state)
     (void)state;
     int64_t now_s = clock_wall_s();
     authority = certificate_authority_new("cluster.local", now_s);
-    identity = identity_at(authority, WEB, now_s);
+    static const struct tls_policy policies[SIDES] = {
+        [NATIVE] = { .engine = TLS_ENGINE_NATIVE },
+        [NATIVE_EVP] = { .engine = TLS_ENGINE_NATIVE, .is_evp_only = true },
+    };
+    for (int i = 0; i < SIDES; i++) {
+        assert_ok(tls_start(&policies[i]));
+        identities[i] = identity_at(authority, WEB, now_s);
+    }
+    assert_ok(tls_start(&policies[LIBSSL]));
     pools[0] = buffer_pool_new();
     pools[1] = buffer_pool_new();
     return 0;
@@ -111,7 +143,9 @@ static int tear_down(void **state)
     (void)state;
     buffer_pool_free(pools[0]);
     buffer_pool_free(pools[1]);
-    tls_identity_release(identity);
+    for (int i = 0; i < SIDES; i++) {
+        tls_identity_release(identities[i]);
+    }
     certificate_authority_free(authority);
     return 0;
 }
@@ -468,7 +502,7 @@ static void test_key_updates_of_either_side_in_any_order_lose_nothing(void **sta
 static void test_keys_are_updated_by_themselves_before_the_bound_of_records(void **state)
 {
     (void)state;
-    struct layers layers = make_openssl();
+    struct layers layers = make_tls13(CASE_OPENSSL);
     for (int i = 0; i < 2; i++) {
         struct openssl_layer *layer = CONTAINER_OF(layers.sides[i], struct openssl_layer, base);
         assert_int_equal(layer->records_before_key_update, 1u << 23);
@@ -481,18 +515,32 @@ static void test_keys_are_updated_by_themselves_before_the_bound_of_records(void
     layers_free(&layers);
 }
 
-static void export(struct layers *layers, const struct engine_case *engine)
-{
-    (void)engine;
-    struct bytes state_bytes;
-    assert_int_equal(record_export_state(layers->sides[0], &state_bytes).code, RESULT_UNSUPPORTED);
-    assert_int_equal(state_bytes.length, 0);
-}
-
-static void test_an_engine_without_export_says_so(void **state)
+static void test_ours_updates_its_keys_before_the_bound_of_records(void **state)
 {
     (void)state;
-    over_all_engines(export);
+    struct layers layers = make_tls13(CASE_NATIVE);
+    for (int i = 0; i < 2; i++) {
+        struct native_layer *layer = CONTAINER_OF(layers.sides[i], struct native_layer, base);
+        assert_int_equal(layer->records_before_key_update, 1u << 23);
+        layer->records_before_key_update = 50;
+    }
+    move_both_ways(&layers, 4 * 1024 * 1024, true);
+    for (int i = 0; i < 2; i++) {
+        struct native_layer *layer = CONTAINER_OF(layers.sides[i], struct native_layer, base);
+        assert_true(record_protection_sequence(layer->sealing) <= 50);
+        assert_true(record_protection_sequence(layer->opening) <= 51);
+    }
+    layers_free(&layers);
+}
+
+static void test_libssl_cannot_hand_its_connections_over_and_says_so(void **state)
+{
+    (void)state;
+    struct layers layers = make_tls13(CASE_OPENSSL);
+    struct writer exported = writer_growing();
+    assert_int_equal(record_export_state(layers.sides[0], &exported).code, RESULT_UNSUPPORTED);
+    assert_int_equal(exported.length, 0);
+    layers_free(&layers);
 }
 
 int main(void)
@@ -511,7 +559,8 @@ int main(void)
         cmocka_unit_test(test_a_record_longer_than_allowed_fails_before_its_body_comes),
         cmocka_unit_test(test_key_updates_of_either_side_in_any_order_lose_nothing),
         cmocka_unit_test(test_keys_are_updated_by_themselves_before_the_bound_of_records),
-        cmocka_unit_test(test_an_engine_without_export_says_so),
+        cmocka_unit_test(test_ours_updates_its_keys_before_the_bound_of_records),
+        cmocka_unit_test(test_libssl_cannot_hand_its_connections_over_and_says_so),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
