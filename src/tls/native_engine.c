@@ -87,7 +87,7 @@ static void native_commit(struct record_layer *base, int index, size_t length)
 static void lose(struct native_layer *layer, int error_number)
 {
     if (layer->failure == NULL) {
-        layer->base.problem = RECORD_PROBLEM_LOST;
+        record_note_problem(&layer->base, RECORD_PROBLEM_LOST);
         layer->failure = string_format("connection lost: %s (os error %d)", strerror(error_number), error_number);
     }
 }
@@ -151,7 +151,7 @@ static void note_end(struct native_layer *layer, ssize_t got)
     if (got < 0) {
         lose(layer, (int)-got);
     } else if (layer->failure == NULL) {
-        layer->base.problem = RECORD_PROBLEM_TRUNCATED;
+        record_note_problem(&layer->base, RECORD_PROBLEM_TRUNCATED);
         layer->failure = string_duplicate(RECORD_TRUNCATED_SENTENCE);
     }
 }

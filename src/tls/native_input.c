@@ -93,6 +93,12 @@ static void deliver(struct delivery *delivery, const struct content *content)
     last->length += content->length;
 }
 
+static void advance_peer(struct native_layer *layer)
+{
+    record_protection_advance(layer->opening);
+    record_note_key_update(&layer->base);
+}
+
 static bool take_handshake(struct native_layer *layer, const struct content *content)
 {
     enum record_problem problem = RECORD_PROBLEM_NONE;
@@ -101,10 +107,10 @@ static bool take_handshake(struct native_layer *layer, const struct content *con
         break;
     case POST_HANDSHAKE_KEY_UPDATE_REQUESTED:
         layer->owes_key_update = true;
-        record_protection_advance(layer->opening);
+        advance_peer(layer);
         break;
     case POST_HANDSHAKE_KEY_UPDATE:
-        record_protection_advance(layer->opening);
+        advance_peer(layer);
         break;
     case POST_HANDSHAKE_REFUSED:
         return refuse(layer, problem, "a handshake message that may not come after the handshake");

@@ -33,6 +33,7 @@ bool native_layer_send_key_update(struct native_layer *layer, bool request_peer)
     }
     record_protection_advance(layer->sealing);
     layer->owes_key_update = false;
+    record_note_key_update(&layer->base);
     return true;
 }
 
@@ -40,7 +41,7 @@ static void end_both(struct native_layer *layer, enum record_problem problem, ch
 {
     memory_free(layer->failure);
     layer->failure = sentence;
-    layer->base.problem = problem;
+    record_note_problem(&layer->base, problem);
     layer->input_end = layer->output_end = RECORD_FAILED;
 }
 

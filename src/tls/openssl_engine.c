@@ -49,6 +49,7 @@ static bool send_pending_key_update(struct openssl_layer *layer)
         return false;
     }
     layer->records_sealed = 0;
+    record_note_key_update(&layer->base);
     return true;
 }
 
@@ -183,7 +184,7 @@ static void note_end(struct openssl_layer *layer, ssize_t got)
     }
     layer->input_end = RECORD_TRUNCATED;
     if (got == 0) {
-        layer->base.problem = RECORD_PROBLEM_TRUNCATED;
+        record_note_problem(&layer->base, RECORD_PROBLEM_TRUNCATED);
         openssl_layer_set_sentence(layer, RECORD_TRUNCATED_SENTENCE);
     } else {
         openssl_layer_set_lost(layer, (int)-got);

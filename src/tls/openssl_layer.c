@@ -70,7 +70,7 @@ void openssl_layer_set_sentence(struct openssl_layer *layer, const char *sentenc
 void openssl_layer_set_lost(struct openssl_layer *layer, int error_number)
 {
     if (layer->failure == NULL) {
-        layer->base.problem = RECORD_PROBLEM_LOST;
+        record_note_problem(&layer->base, RECORD_PROBLEM_LOST);
         layer->failure = string_format("connection lost: %s (os error %d)", strerror(error_number), error_number);
     }
 }
@@ -83,15 +83,15 @@ void openssl_layer_set_failure(struct openssl_layer *layer)
         return;
     }
     if (layer->received_alert >= 0) {
-        layer->base.problem = RECORD_PROBLEM_ALERT_RECEIVED;
+        record_note_problem(&layer->base, RECORD_PROBLEM_ALERT_RECEIVED);
         layer->failure = string_format(
             "received fatal alert: %s (%d)", tls_alert_name(layer->received_alert), layer->received_alert);
     } else if (layer->sent_alert >= 0) {
-        layer->base.problem = record_problem_of_alert(layer->sent_alert);
+        record_note_problem(&layer->base, record_problem_of_alert(layer->sent_alert));
         layer->failure =
             string_format("%s (sent alert %s (%d))", reason, tls_alert_name(layer->sent_alert), layer->sent_alert);
     } else {
-        layer->base.problem = RECORD_PROBLEM_INTERNAL;
+        record_note_problem(&layer->base, RECORD_PROBLEM_INTERNAL);
         layer->failure = string_duplicate(reason);
     }
 }

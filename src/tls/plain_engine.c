@@ -33,7 +33,7 @@ static const struct plain_layer *plain_of_const(const struct record_layer *layer
 static enum record_status plain_lost(struct plain_layer *plain, int error_number)
 {
     if (plain->failure == NULL) {
-        plain->base.problem = RECORD_PROBLEM_LOST;
+        record_note_problem(&plain->base, RECORD_PROBLEM_LOST);
         plain->failure = string_format("connection lost: %s (os error %d)", strerror(error_number), error_number);
     }
     return RECORD_TRUNCATED;

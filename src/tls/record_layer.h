@@ -71,13 +71,21 @@ struct record_engine {
     const char *(*failure)(const struct record_layer *layer);
 };
 
+/* What the owner of a connection counts. Called in the middle of the layer's work: it may not call the layer. */
+struct record_observer {
+    void (*on_problem)(void *context, enum record_problem problem); /* once */
+    void (*on_key_update)(void *context);                           /* the keys of one direction were replaced */
+};
+
 struct record_layer {
     const struct record_engine *engine;
     struct buffer_pool *pool; /* the worker's */
     int descriptor;           /* borrowed: the owner of the connection closes it */
     /* The peer's verified chain, leaf first; NULL unless revocation is on (revocation.h). Owned; record_free releases it. */
     struct certificate_list *peer_chain;
-    enum record_problem problem; /* the first one; behind RECORD_FAILED and RECORD_TRUNCATED */
+    enum record_problem problem;            /* the first one; behind RECORD_FAILED and RECORD_TRUNCATED */
+    const struct record_observer *observer; /* NULL: nobody counts */
+    void *observer_context;
 };
 
 static inline int record_reserve(struct record_layer *layer, struct iovec *slots, int count)
@@ -121,12 +129,35 @@ static inline const char *record_failure(const struct record_layer *layer)
 {
     return layer->engine->failure(layer);
 }
+static inline void record_observe(struct record_layer *layer, const struct record_observer *observer, void *context)
+{
+    layer->observer = observer;
+    layer->observer_context = context;
+}
 void record_layer_forget_peer(struct record_layer *layer); /* revocation.c */
 static inline void record_free(struct record_layer *layer)
 {
     if (layer != NULL) {
         record_layer_forget_peer(layer);
         layer->engine->free(layer);
+    }
+}
+
+/* For engines. */
+static inline void record_note_problem(struct record_layer *layer, enum record_problem problem)
+{
+    if (layer->problem != RECORD_PROBLEM_NONE) {
+        return;
+    }
+    layer->problem = problem;
+    if (layer->observer != NULL) {
+        layer->observer->on_problem(layer->observer_context, problem);
+    }
+}
+static inline void record_note_key_update(struct record_layer *layer)
+{
+    if (layer->observer != NULL) {
+        layer->observer->on_key_update(layer->observer_context);
     }
 }
 

@@ -557,6 +557,20 @@ static void free_all(struct application *application)
     loop_free(application->loop);
 }
 
+static struct tls_policy tls_policy_of(const struct configuration *configuration)
+{
+    static const enum tls_engine engines[] = {
+        [TLS_ENGINE_SETTING_AUTO] = TLS_ENGINE_AUTO,
+        [TLS_ENGINE_SETTING_NATIVE] = TLS_ENGINE_NATIVE,
+        [TLS_ENGINE_SETTING_OPENSSL] = TLS_ENGINE_OPENSSL,
+    };
+    return (struct tls_policy){
+        .allows_tls12 = configuration->tls12_enabled,
+        .is_post_quantum_only = configuration->compliance_policy == 1,
+        .engine = engines[configuration->tls_engine],
+    };
+}
+
 struct result application_run(const struct configuration *configuration)
 {
     struct application *application = NEW(struct application);
@@ -575,7 +589,7 @@ struct result application_run(const struct configuration *configuration)
         return started;
     }
     const struct log_settings log = { configuration->log_format == 1, configuration->log_filter, STDOUT_FILENO };
-    const struct tls_policy policy = { configuration->tls12_enabled, configuration->compliance_policy == 1 };
+    const struct tls_policy policy = tls_policy_of(configuration);
     application->loop = loop_new();
     application->buffers = buffer_pool_new();
     make_shared_state(application);

@@ -7,6 +7,7 @@
 
 static const char *const PROXY_MODES[] = { "dedicated", "shared", NULL };
 static const char *const LOG_FORMATS[] = { "plain", "json", NULL };
+static const char *const TLS_ENGINES[] = { "auto", "native", "openssl", NULL };
 static const char *const COMPLIANCE_POLICIES[] = { "", "pqc", NULL };
 
 #define DEFAULT_ROOT_PATH "./var/run/secrets/istio/root-cert.pem"
@@ -130,6 +131,10 @@ const struct option CONFIGURATION_OPTIONS[] = {
         "Also accept TLS 1.2." },
     { "COMPLIANCE_POLICY", NULL, OPTION_WORD, AT(compliance_policy), "", NULL, NULL, COMPLIANCE_POLICIES, HBONE,
         "pqc: only the hybrid post-quantum key exchange X25519MLKEM768; refused where OpenSSL does not know it." },
+    { "TLS_ENGINE", NULL, OPTION_CHOICE, AT(tls_engine), "auto", NULL, "tlsEngine", TLS_ENGINES, HBONE,
+        "Who encrypts the tunnels behind the handshake. native: records of our own, with ipsec-mb where the processor "
+        "has "
+        "it; openssl: libssl, as always with TLS 1.2 and in FIPS mode." },
 
     { "ISTIO_META_DNS_CAPTURE", NULL, OPTION_DOCUMENTED, 0, "true", "true|false", NULL, NULL, DNS,
         "Run the DNS proxy; also as DNS_CAPTURE in proxyMetadata. Any value but true is off." },

@@ -21,6 +21,8 @@ enum proxy_mode { PROXY_MODE_DEDICATED, PROXY_MODE_SHARED };
 /* ENABLE_ORIG_SRC: unset tries, true must, false never. */
 enum original_source { ORIGINAL_SOURCE_TRY, ORIGINAL_SOURCE_MUST, ORIGINAL_SOURCE_NEVER };
 
+enum tls_engine_setting { TLS_ENGINE_SETTING_AUTO, TLS_ENGINE_SETTING_NATIVE, TLS_ENGINE_SETTING_OPENSSL };
+
 /* Where a server that is not for the network listens. */
 struct local_address {
     bool is_localhost; /* 127.0.0.1, and ::1 where has_loopback_ipv6; only the port of `address` counts */
@@ -72,6 +74,7 @@ struct configuration {
     bool localhost_application_tunnel;
     bool tls12_enabled;
     int compliance_policy; /* 0 none, 1 pqc */
+    int tls_engine;        /* enum tls_engine_setting */
     char *crl_path;        /* "": no revocation lists */
 
     /* DNS proxy and SOCKS5 */

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "tls/policy.h"
 #include "ztunnel/configuration_internal.h"
 
 #include <stdlib.h>
@@ -41,6 +42,10 @@ static void dump_value(const struct configuration *configuration, const struct o
     }
     if (option->offset == AT(proxy_mode)) {
         json_write_string(json, configuration->proxy_mode == PROXY_MODE_SHARED ? "Shared" : "Dedicated");
+        return;
+    }
+    if (option->offset == AT(tls_engine)) {
+        json_write_string(json, tls_engine_name());
         return;
     }
     switch (option->kind) {

@@ -9,6 +9,7 @@
 #include "tls/identity.h"
 #include "tls/record_layer.h"
 #include "ztunnel/metrics.h"
+#include "ztunnel/record_counting.h"
 #include "ztunnel/revoked_tunnels.h"
 #include "ztunnel/worker.h"
 
@@ -98,6 +99,7 @@ static void start_session(struct inbound_tunnel *tunnel)
     tls_peer_clear(&peer);
     forget_opening(tunnel);
     struct worker *worker = tunnel->pod->worker;
+    record_counting_start(layer, worker, HBONE_SERVER);
     struct hbone_settings settings = worker_hbone_settings(worker, HBONE_SERVER);
     tunnel->session =
         hbone_session_new(worker->loop, layer, tunnel->descriptor, HBONE_SERVER, &settings, &SESSION_EVENTS, tunnel);

@@ -56,6 +56,8 @@ static const char *const DNS_LABELS[] = {
 };
 static const double DNS_BUCKETS[] = { 0.0005, 0.001, 0.01, 0.1, 1.0, 5.0, -1 };
 
+static const char *const RECORD_PROBLEM_LABELS[] = { "role", "reason", NULL };
+static const char *const TLS_ENGINE_LABELS[] = { "engine", "cipher", NULL };
 static const char *const ROLE_LABELS[] = { "role", NULL };
 static const char *const LIMIT_LABELS[] = { "limit", NULL };
 static const char *const KIND_LABELS[] = { "kind", NULL };
@@ -147,6 +149,10 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
         "Time from the start of a TLS handshake to its success"),
     FAMILY(METRIC_KEY_UPDATES, "ambar_tls_key_updates", METRIC_COUNTER, ROLE_LABELS,
         "Traffic keys replaced in live tunnels"),
+    FAMILY(METRIC_RECORD_PROBLEMS, "ambar_tls_record_problems", METRIC_COUNTER, RECORD_PROBLEM_LABELS,
+        "Tunnels whose TLS records ended badly, by reason"),
+    FAMILY(METRIC_TLS_ENGINE, "ambar_tls_engine_info", METRIC_GAUGE, TLS_ENGINE_LABELS,
+        "Who encrypts the records of tunnels, and with which code"),
     FAMILY(METRIC_EARLY_DENIALS, "ambar_early_denials", METRIC_COUNTER, REPORTER_LABELS,
         "Connections refused before routing"),
     FAMILY(METRIC_LIMIT_REFUSALS, "ambar_limit_refusals", METRIC_COUNTER, LIMIT_LABELS,

@@ -41,6 +41,8 @@ enum ztunnel_metric {
     METRIC_HANDSHAKES_PENDING, /* gauge, role */
     METRIC_HANDSHAKE_DURATION, /* histogram, role */
     METRIC_KEY_UPDATES,        /* role */
+    METRIC_RECORD_PROBLEMS,    /* role, reason: enum record_problem */
+    METRIC_TLS_ENGINE,         /* gauge 1, engine, cipher */
     METRIC_EARLY_DENIALS,      /* reporter */
     METRIC_LIMIT_REFUSALS,     /* limit: the bound that refused a connection, a stream or a request */
     METRIC_LIMITS,             /* gauge, limit: what the bound is */

@@ -9,6 +9,7 @@
 #include "ztunnel/inbound.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
+#include "ztunnel/record_counting.h"
 #include "ztunnel/revoked_tunnels.h"
 #include "ztunnel/worker.h"
 
@@ -55,6 +56,7 @@ static void succeed(struct tunnel_attempt *attempt)
 {
     struct hbone_opening *opening = attempt->opening;
     struct record_layer *layer = tls_handshake_finish(attempt->handshake, NULL);
+    record_counting_start(layer, attempt->pod->worker, HBONE_CLIENT);
     int descriptor = attempt->descriptor;
     loop_unwatch(&attempt->watch);
     attempt->descriptor = -1;
