@@ -39,7 +39,7 @@ class Program:
         self.log = log or os.path.join(run_directory(), f"{name}.log")
         self.command = namespace.command(*command) if namespace else [str(c) for c in command]
         variables = {"PATH": os.environ["PATH"], "HOME": "/root", **(environment or {})}
-        for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"):
+        for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS", "TLS_ENGINE"):
             if key in os.environ:
                 variables[key] = os.environ[key]
         self.output = open(self.log, "wb")
