@@ -6,6 +6,7 @@
 #include "net/buffer_pool.h"
 #include "tls/certificate_bundle.h"
 #include "tls/identity.h"
+#include "tls/policy.h"
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
 #include "ztunnel/inbound.h"
@@ -43,6 +44,8 @@ static void sample_process(const struct metrics_source *source)
     set(source->shard, METRIC_PROCESS_OPEN_FDS, NULL, count_descriptors());
     set(source->shard, METRIC_PROCESS_MAX_FDS, NULL, limit.rlim_cur);
     metric_set_labelled(source->shard, METRIC_BUILD, build, 1);
+    const char *const engine[] = { tls_engine_name(), tls_cipher_name() };
+    metric_set_labelled(source->shard, METRIC_TLS_ENGINE, engine, 1);
 }
 
 static void sample_model(const struct metrics_source *source)
