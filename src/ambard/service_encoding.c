@@ -258,7 +258,7 @@ void service_encode(const struct conversion *conversion, const struct service_pa
     wire_number(out, 9, ip_families_of(service));
     wire_bool(out, 11, parts->is_canonical);
     wire_bool(out, 12, parts->uses_waypoint_for_ingress);
-    if (parts->binding.canary != NULL) {
+    if (parts->binding.waypoint != NULL && parts->binding.canary != NULL) {
         encode_weighted_waypoint(parts->binding.waypoint, 100 - parts->binding.canary_weight, out);
         encode_weighted_waypoint(parts->binding.canary, parts->binding.canary_weight, out);
     }

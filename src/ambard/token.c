@@ -151,7 +151,7 @@ static json_t *make_claims(
     random_uuid(identifier);
     char *subject AUTO_FREE = string_format("system:serviceaccount:%s:%s", namespace_, service_account);
     return json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:s, s:{s:s, s:s, s:s}}", "iss", ISSUER, "aud", TOKEN_AUDIENCE,
-        "sub", subject, "iat", (json_int_t)now_s, "nbf", (json_int_t)now_s, "exp", (json_int_t)(now_s + lifetime_s),
+        "sub", subject, "iat", (json_int_t)now_s, "nbf", (json_int_t)now_s, "exp", (json_int_t)now_s + lifetime_s,
         "jti", identifier, "ambar.io", "namespace", namespace_, "serviceAccount", service_account, "node", node);
 }
 

@@ -40,7 +40,7 @@ static void append_formatted(struct result *result, const char *format, va_list 
     append(result, text);
 }
 
-struct result result_fail(enum result_code code, const char *format, ...)
+struct result(result_fail)(enum result_code code, const char *format, ...)
 {
     struct result result = { .code = code };
     va_list arguments;
@@ -50,7 +50,7 @@ struct result result_fail(enum result_code code, const char *format, ...)
     return result;
 }
 
-struct result result_system(int error_number, const char *format, ...)
+struct result(result_system)(int error_number, const char *format, ...)
 {
     struct result result = { .code = RESULT_SYSTEM };
     va_list arguments;

@@ -44,6 +44,19 @@ struct result result_system(int error_number, const char *format, ...) __attribu
 /* The same failure with "<context>: " put in front of its message. A success stays a success. */
 struct result result_in(struct result inner, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__
+/* The analyzer does not see into these functions: it is told that a failure is never RESULT_OK. */
+static inline struct result result_assume_failure(struct result result)
+{
+    if (result.code == RESULT_OK) {
+        __builtin_unreachable();
+    }
+    return result;
+}
+#define result_fail(code, ...) result_assume_failure(result_fail(code, __VA_ARGS__))
+#define result_system(error_number, ...) result_assume_failure(result_system(error_number, __VA_ARGS__))
+#endif
+
 /* "invalid", "not found", ... for logs. */
 const char *result_code_name(enum result_code code);
 

@@ -65,14 +65,15 @@ static _Noreturn void become_program(const struct subprocess *subprocess, int in
         _exit(CHILD_NO_DESCRIPTORS);
     }
     (void)syscall(SYS_close_range, 3u, ~0u, 0u);
-    char *arguments[32];
+    char *arguments[32] = { 0 };
     size_t count = 0;
     while (subprocess->arguments[count] != NULL && count + 1 < sizeof arguments / sizeof arguments[0]) {
         memcpy(&arguments[count], &subprocess->arguments[count], sizeof arguments[count]);
         count++;
     }
-    arguments[count] = NULL;
-    (void)execve(arguments[0], arguments, environment);
+    if (count > 0) {
+        (void)execve(arguments[0], arguments, environment);
+    }
     _exit(CHILD_NO_PROGRAM);
 }
 

@@ -22,7 +22,7 @@ void kube_problems_clear(struct kube_problems *problems)
 static struct kube_problem *add_slot(struct kube_problems *problems, enum kube_severity severity)
 {
     problems->error_count += severity == KUBE_ERROR;
-    if (problems->count == KUBE_PROBLEMS_MAXIMUM) {
+    if (problems->items != NULL && problems->count == KUBE_PROBLEMS_MAXIMUM) {
         struct kube_problem *last = &problems->items[problems->count - 1];
         *last = (struct kube_problem){ .severity = problems->error_count > 0 ? KUBE_ERROR : KUBE_NOTICE,
             .file = last->file,

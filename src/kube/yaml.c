@@ -49,6 +49,7 @@ static uint32_t token_line(struct fy_token *token)
 
 static struct result token_text(struct builder *builder, struct fy_token *token, const char **text)
 {
+    *text = "";
     size_t length = 0;
     const char *data = token == NULL ? "" : fy_token_get_text(token, &length);
     if (data == NULL) {
@@ -270,7 +271,7 @@ static struct result collection_end(struct builder *builder)
 static struct result scalar(struct builder *builder, const struct fy_event *event)
 {
     struct fy_token *token = event->scalar.value;
-    struct yaml_node *node;
+    struct yaml_node *node = NULL;
     RESULT_TRY(node_new(builder, token_line(token), YAML_STRING, &node));
     RESULT_TRY(token_text(builder, token, &node->text));
     const char *tag = NULL;

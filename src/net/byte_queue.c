@@ -70,7 +70,7 @@ static ssize_t write_vector(int descriptor, struct iovec *vector, size_t count)
 static void consume(struct byte_queue *queue, size_t length)
 {
     queue->length -= length;
-    while (length > 0) {
+    while (length > 0 && queue->first != NULL) {
         struct byte_queue_block *block = queue->first;
         size_t held = block->end - block->begin;
         if (length < held) {

@@ -19,7 +19,7 @@ const char *openssl_error_take(char out[static OPENSSL_REASON_SIZE])
     return out;
 }
 
-void openssl_must(int is_true, const char *what)
+void(openssl_must)(int is_true, const char *what)
 {
     if (!is_true) {
         char reason[OPENSSL_REASON_SIZE];

@@ -71,8 +71,7 @@ static void forget_certificate(struct cached_certificate *cached)
 static void free_cached(void *value)
 {
     struct cached_certificate *cached = value;
-    struct list *link;
-    while ((link = list_take_first(&cached->requests)) != NULL) {
+    while (list_take_first(&cached->requests) != NULL) {
         continue; /* dropped without an answer; their links are whole again */
     }
     forget_certificate(cached);

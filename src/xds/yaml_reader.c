@@ -182,7 +182,7 @@ bool yaml_text(struct yaml_reader *reader, struct fy_node *node, void *target)
 
 static bool read_number(struct yaml_reader *reader, struct fy_node *node, uint64_t maximum, uint64_t *number)
 {
-    struct bytes text;
+    struct bytes text = { 0 };
     if (!yaml_text(reader, node, &text)) {
         return false;
     }
@@ -212,7 +212,7 @@ bool yaml_number(struct yaml_reader *reader, struct fy_node *node, void *target)
 
 bool yaml_bool(struct yaml_reader *reader, struct fy_node *node, void *target)
 {
-    struct bytes text;
+    struct bytes text = { 0 };
     if (!yaml_text(reader, node, &text)) {
         return false;
     }
@@ -223,7 +223,7 @@ bool yaml_bool(struct yaml_reader *reader, struct fy_node *node, void *target)
 bool yaml_choice(
     struct yaml_reader *reader, struct fy_node *node, const char *const *names, size_t count, size_t *chosen)
 {
-    struct bytes text;
+    struct bytes text = { 0 };
     if (!yaml_text(reader, node, &text)) {
         return false;
     }
