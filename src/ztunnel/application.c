@@ -18,7 +18,7 @@
 #include "ztunnel/process_sandbox.h"
 #include "ztunnel/readiness.h"
 #include "ztunnel/revocation_watch.h"
-#include "ztunnel/version.h"
+#include "ztunnel/start_log.h"
 #include "ztunnel/worker.h"
 #include "ztunnel/xds_feed.h"
 
@@ -362,18 +362,6 @@ static struct result start_broker(struct application *application)
     return result_ok();
 }
 
-static void log_start_up(const struct application *application, uint64_t soft_limit)
-{
-    struct writer version = writer_growing();
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    version_write(application->configuration->istio_version, &version);
-    log_print(LOG_INFO, "ztunnel", "version: %s", writer_string(&version));
-    log_print(LOG_INFO, "ztunnel", "set file descriptor limits from %llu to %llu", (unsigned long long)soft_limit,
-        (unsigned long long)limit.rlim_cur);
-    writer_free(&version);
-}
-
 static struct result start_certificates(struct application *application)
 {
     const struct configuration *configuration = application->configuration;
@@ -602,7 +590,7 @@ struct result application_run(const struct configuration *configuration)
         started = tls_start(&policy);
     }
     if (result_is_ok(&started)) {
-        log_start_up(application, limit.rlim_cur);
+        start_log_write(configuration, limit.rlim_cur);
         started = start(application);
     }
     if (result_is_ok(&started)) {

@@ -100,16 +100,16 @@ const struct option CONFIGURATION_OPTIONS[] = {
         "SO_MARK of our sockets. Default 1337 in shared mode, none in dedicated mode." },
     { "ENABLE_ORIG_SRC", NULL, OPTION_BOOL, AT(original_source), NULL, NULL, "requireOriginalSource", NULL, SOCKETS,
         "Keep the client's address towards the application. Unset: where possible; true: or fail; false: never." },
-    { "KEEPALIVE_ENABLED", NULL, OPTION_BOOL, AT(keepalive_enabled), "true", NULL, "keepaliveEnabled", NULL, SOCKETS,
+    { "KEEPALIVE_ENABLED", NULL, OPTION_BOOL, AT(keepalive_enabled), "true", NULL, NULL, NULL, SOCKETS,
         "TCP keepalive on application sockets." },
-    { "KEEPALIVE_TIME", NULL, OPTION_DURATION, AT(keepalive_time_ns), "180s", "duration", "keepaliveTime", NULL,
-        SOCKETS, "Idle time before the first probe." },
-    { "KEEPALIVE_INTERVAL", NULL, OPTION_DURATION, AT(keepalive_interval_ns), "180s", "duration", "keepaliveInterval",
-        NULL, SOCKETS, "Time between probes." },
-    { "KEEPALIVE_RETRIES", NULL, OPTION_U32, AT(keepalive_retries), "9", "probes", "keepaliveRetries", NULL, SOCKETS,
+    { "KEEPALIVE_TIME", NULL, OPTION_DURATION, AT(keepalive_time_ns), "180s", "duration", NULL, NULL, SOCKETS,
+        "Idle time before the first probe." },
+    { "KEEPALIVE_INTERVAL", NULL, OPTION_DURATION, AT(keepalive_interval_ns), "180s", "duration", NULL, NULL, SOCKETS,
+        "Time between probes." },
+    { "KEEPALIVE_RETRIES", NULL, OPTION_U32, AT(keepalive_retries), "9", "probes", NULL, NULL, SOCKETS,
         "Unanswered probes before the connection counts as dead." },
-    { "USER_TIMEOUT_ENABLED", NULL, OPTION_BOOL, AT(user_timeout_enabled), "false", NULL, "userTimeoutEnabled", NULL,
-        SOCKETS, "TCP_USER_TIMEOUT of time + retries x interval on application sockets." },
+    { "USER_TIMEOUT_ENABLED", NULL, OPTION_BOOL, AT(user_timeout_enabled), "false", NULL, NULL, NULL, SOCKETS,
+        "TCP_USER_TIMEOUT of time + retries x interval on application sockets." },
 
     { "HTTP2_STREAM_WINDOW_SIZE", NULL, OPTION_U32, AT(stream_window_bytes), "4194304", "bytes", "windowSize", NULL,
         HBONE, "Largest receive window of one stream; it starts at 256 KiB and grows with use." },
@@ -186,6 +186,8 @@ void configuration_free(struct configuration *configuration)
 {
     options_free(CONFIGURATION_OPTIONS, CONFIGURATION_OPTION_COUNT, configuration);
     proxy_configuration_free(&configuration->proxy);
+    memory_free(configuration->arguments);
+    configuration->arguments = NULL;
 }
 
 bool configuration_is_own_port(const struct configuration *configuration, uint16_t port)

@@ -84,6 +84,7 @@ struct configuration {
     bool socks5_enabled;               /* on 127.0.0.1:SOCKS5_PORT */
 
     /* process */
+    char *arguments;    /* of the command line, joined by blanks; set by main */
     bool proxy_enabled; /* false: only the DNS proxy */
     uint64_t termination_deadline_ns;
     uint32_t worker_count;
@@ -109,6 +110,8 @@ struct result configuration_worker_count(
 struct json_writer;
 /* The `config` object of /config_dump: keys sorted. */
 void configuration_dump(const struct configuration *configuration, struct json_writer *json);
+/* The same as YAML, without its secrets, for people. */
+void configuration_write_yaml(const struct configuration *configuration, struct writer *out);
 void configuration_write_help(struct writer *out);
 /* docs/configuration.md. */
 void configuration_write_reference(struct writer *out);

@@ -44,10 +44,21 @@ static void print_reference(void)
     writer_free(&reference);
 }
 
-static int run(void)
+/* The arguments, blank-separated: what the dump shows. */
+static char *join(int count, char **arguments)
+{
+    struct writer joined = writer_growing();
+    for (int i = 0; i < count; i++) {
+        writer_print(&joined, "%s%s", i > 0 ? " " : "", arguments[i]);
+    }
+    return writer_take_string(&joined);
+}
+
+static int run(int argument_count, char **arguments)
 {
     struct configuration configuration;
     struct result outcome = configuration_read(&configuration);
+    configuration.arguments = join(argument_count - 1, arguments + 1);
     if (result_is_ok(&outcome)) {
         outcome = application_run(&configuration);
     }
@@ -63,7 +74,7 @@ int main(int argument_count, char **arguments)
 {
     const char *command = argument_count > 1 ? arguments[1] : "proxy";
     if (strcmp(command, "proxy") == 0) {
-        return run();
+        return run(argument_count, arguments);
     }
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         print_version();
