@@ -115,7 +115,11 @@ struct hbone_liveness {
     uint64_t ping_payload;
     uint64_t watched_since_ns; /* bytes were sent and may be unacknowledged; 0: none */
     uint64_t acknowledged_bytes;
+    uint64_t unheard_since_ns; /* DATA was sent and nothing was received after it; 0: not so */
+    uint64_t bytes_sent_when_heard;
+    uint64_t probed_since_ns; /* hbone_session_probe; 0: not so */
     uint64_t suspected_since_ns;
+    uint64_t suspected_acknowledged_bytes; /* at the last look since then */
     uint64_t linger_deadline_ns;
     uint64_t round_trip_ns;
     bool was_late; /* the loop itself stood still: nobody is judged by that */

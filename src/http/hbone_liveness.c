@@ -44,7 +44,8 @@ static bool has_unacknowledged(const struct hbone_session *session)
     return (is_known && queued > 0) || hbone_output_unsent_bytes(session) > 0;
 }
 
-/* Since when the peer owes a sign of life; 0: it owes none. */
+/* Since when the peer owes a sign of life; 0: it owes none. A peer that stands still while its kernel goes on acknowledging is
+ * told by its silence after DATA: a live one at least answers the PING that this sends. */
 static uint64_t owed_since_ns(struct hbone_session *session, uint64_t now_ns)
 {
     struct hbone_liveness *liveness = &session->liveness;
@@ -64,6 +65,12 @@ static uint64_t owed_since_ns(struct hbone_session *session, uint64_t now_ns)
     if (oldest_connect_ns != 0) {
         since_ns = earlier(since_ns, later(oldest_connect_ns, liveness->last_received_ns));
     }
+    if (liveness->unheard_since_ns != 0) {
+        since_ns = earlier(since_ns, liveness->unheard_since_ns);
+    }
+    if (liveness->probed_since_ns != 0) {
+        since_ns = earlier(since_ns, liveness->probed_since_ns);
+    }
     return since_ns == UINT64_MAX ? 0 : since_ns;
 }
 
@@ -76,6 +83,22 @@ static void send_ping(struct hbone_session *session, uint64_t now_ns)
     liveness->ping_sent_ns = now_ns;
     liveness->ping_payload++;
     hbone_frame_write_ping(hbone_output_control(session), liveness->ping_payload, false);
+}
+
+/* On a slow path the PING still waits behind other bytes: as long as these get through, the peer is not judged. */
+static bool is_path_busy(struct hbone_session *session)
+{
+    struct hbone_liveness *liveness = &session->liveness;
+    uint64_t before = liveness->suspected_acknowledged_bytes;
+    liveness->suspected_acknowledged_bytes = acknowledged_bytes(session);
+    return has_unacknowledged(session) && liveness->suspected_acknowledged_bytes != before;
+}
+
+static void suspect(struct hbone_session *session, uint64_t now_ns)
+{
+    send_ping(session, now_ns);
+    session->liveness.suspected_since_ns = now_ns;
+    session->liveness.suspected_acknowledged_bytes = acknowledged_bytes(session);
 }
 
 /* Issue 3: silence where an answer is owed sends a PING, and silence after that ends the tunnel. Returns when to look again. */
@@ -94,10 +117,13 @@ static uint64_t check_suspicion(struct hbone_session *session, uint64_t now_ns)
         if (now_ns - since_ns < ms(settings->suspicion_ms)) {
             return since_ns + ms(settings->suspicion_ms);
         }
-        send_ping(session, now_ns);
-        liveness->suspected_since_ns = now_ns;
+        suspect(session, now_ns);
     }
     if (now_ns - liveness->suspected_since_ns >= ms(settings->suspicion_grace_ms)) {
+        if (is_path_busy(session)) {
+            liveness->suspected_since_ns = now_ns;
+            return now_ns + ms(settings->suspicion_grace_ms);
+        }
         hbone_session_lose(session, "the peer gave no sign of life for %llu ms while it owed one",
             (unsigned long long)((now_ns - since_ns) / NANOSECONDS_PER_MILLISECOND));
     }
@@ -187,20 +213,46 @@ void hbone_liveness_linger(struct hbone_session *session)
 
 void hbone_liveness_received(struct hbone_session *session)
 {
-    session->liveness.last_received_ns = loop_now_ns(session->loop);
-    session->liveness.suspected_since_ns = 0;
+    struct hbone_liveness *liveness = &session->liveness;
+    liveness->last_received_ns = loop_now_ns(session->loop);
+    liveness->bytes_sent_when_heard = session->bytes_sent;
+    liveness->unheard_since_ns = 0;
+    liveness->probed_since_ns = 0;
+    liveness->suspected_since_ns = 0;
 }
 
 void hbone_liveness_sent(struct hbone_session *session)
 {
     struct hbone_liveness *liveness = &session->liveness;
-    if (liveness->watched_since_ns != 0 || !hbone_session_is_live(session)) {
+    bool is_unheard = liveness->unheard_since_ns == 0 && session->bytes_sent != liveness->bytes_sent_when_heard;
+    bool is_unwatched = liveness->watched_since_ns == 0;
+    if ((!is_unwatched && !is_unheard) || !hbone_session_is_live(session)) {
         return;
     }
     uint64_t now_ns = loop_now_ns(session->loop);
-    liveness->watched_since_ns = now_ns;
-    liveness->acknowledged_bytes = acknowledged_bytes(session);
+    if (is_unheard) {
+        liveness->unheard_since_ns = now_ns;
+    }
+    if (is_unwatched) {
+        liveness->watched_since_ns = now_ns;
+        liveness->acknowledged_bytes = acknowledged_bytes(session);
+    }
     uint64_t due_ns = now_ns + ms(session->settings.suspicion_ms);
+    if (!timer_is_armed(&liveness->timer) || liveness->timer.due_ns > due_ns) {
+        timer_arm_at(session->loop, &liveness->timer, due_ns);
+    }
+}
+
+void hbone_session_probe(struct hbone_session *session)
+{
+    struct hbone_liveness *liveness = &session->liveness;
+    if (!hbone_session_is_live(session) || liveness->probed_since_ns != 0) {
+        return;
+    }
+    uint64_t now_ns = loop_now_ns(session->loop);
+    liveness->probed_since_ns = now_ns;
+    suspect(session, now_ns);
+    uint64_t due_ns = now_ns + ms(session->settings.suspicion_grace_ms);
     if (!timer_is_armed(&liveness->timer) || liveness->timer.due_ns > due_ns) {
         timer_arm_at(session->loop, &liveness->timer, due_ns);
     }

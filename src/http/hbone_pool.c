@@ -3,7 +3,7 @@
 #include "base/hash_map.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "base/writer.h"
+#include "http/hbone_pool_key.h"
 #include "net/loop.h"
 #include "tls/record_layer.h"
 
@@ -22,6 +22,7 @@ struct hbone_pool_group {
     struct list waiters;
     size_t waiter_count;
     struct hbone_opening *opening;
+    bool has_departed;        /* its destination has left the mesh */
     struct list collect_link; /* in pool->to_collect while it may be empty */
 };
 
@@ -52,6 +53,7 @@ struct hbone_pool {
     struct list by_use;
     struct list to_collect;
     size_t tunnel_count;
+    size_t departed_count; /* groups that are so */
     uint64_t opened_total, failed_total;
     int depth; /* of calls that raise events */
     bool is_freed;
@@ -68,66 +70,13 @@ struct hbone_pool_settings hbone_pool_settings_default(void)
     };
 }
 
-/* Length before each text, so that no two keys are written alike. */
-static void write_text(struct writer *out, const char *text)
-{
-    writer_add_varint(out, strlen(text));
-    writer_add_string(out, text);
-}
-
-static struct writer write_key(const struct hbone_pool_key *key)
-{
-    struct writer out = writer_growing();
-    write_text(&out, key->source_identity);
-    write_text(&out, key->destination_uid);
-    writer_add_u8(&out, key->destination.ip.family);
-    writer_add(&out, key->destination.ip.bytes, sizeof key->destination.ip.bytes);
-    writer_add_u16(&out, key->destination.port);
-    writer_add_u8(&out, key->source.family);
-    writer_add(&out, key->source.bytes, sizeof key->source.bytes);
-    for (size_t i = 0; i < key->san_count; i++) {
-        write_text(&out, key->sans[i]);
-    }
-    return out;
-}
-
-static struct hbone_pool_key copy_key(const struct hbone_pool_key *key)
-{
-    struct hbone_pool_key copy = *key;
-    const char **sans = memory_allocate_zeroed(key->san_count, sizeof(const char *));
-    for (size_t i = 0; i < key->san_count; i++) {
-        sans[i] = string_duplicate(key->sans[i]);
-    }
-    copy.source_identity = string_duplicate(key->source_identity);
-    copy.destination_uid = string_duplicate(key->destination_uid);
-    copy.sans = sans;
-    return copy;
-}
-
-static void free_borrowed(const void *text)
-{
-    void *memory;
-    memcpy(&memory, &text, sizeof memory);
-    memory_free(memory);
-}
-
-static void free_key(struct hbone_pool_key *key)
-{
-    for (size_t i = 0; i < key->san_count; i++) {
-        free_borrowed(key->sans[i]);
-    }
-    free_borrowed(key->sans);
-    free_borrowed(key->source_identity);
-    free_borrowed(key->destination_uid);
-}
-
 /* Takes the hash key over. */
 static struct hbone_pool_group *make_group(
     struct hbone_pool *pool, const struct hbone_pool_key *key, struct writer hash_key)
 {
     struct hbone_pool_group *group = NEW(struct hbone_pool_group);
     group->pool = pool;
-    group->key = copy_key(key);
+    group->key = hbone_pool_key_copy(key);
     group->hash_key = hash_key;
     list_initialise(&group->tunnels);
     list_initialise(&group->waiters);
@@ -138,7 +87,7 @@ static struct hbone_pool_group *make_group(
 
 static struct hbone_pool_group *group_of(struct hbone_pool *pool, const struct hbone_pool_key *key)
 {
-    struct writer hash_key = write_key(key);
+    struct writer hash_key = hbone_pool_key_write(key);
     struct hbone_pool_group *group = hash_map_get(pool->groups, writer_bytes(&hash_key));
     if (group == NULL) {
         return make_group(pool, key, hash_key);
@@ -147,12 +96,19 @@ static struct hbone_pool_group *group_of(struct hbone_pool *pool, const struct h
     return group;
 }
 
+static void set_departed(struct hbone_pool_group *group, bool has_departed)
+{
+    group->pool->departed_count += (size_t)has_departed - (size_t)group->has_departed;
+    group->has_departed = has_departed;
+}
+
 static void free_group(struct hbone_pool_group *group)
 {
+    set_departed(group, false);
     (void)hash_map_remove(group->pool->groups, writer_bytes(&group->hash_key));
     list_remove(&group->collect_link);
     writer_free(&group->hash_key);
-    free_key(&group->key);
+    hbone_pool_key_free(&group->key);
     memory_free(group);
 }
 
@@ -507,28 +463,59 @@ static void retire_opening(struct hbone_pool_group *group)
     if (opening != NULL) {
         stop_opener(opening);
         drop_layer(opening);
-        answer(opening, NULL, -1, result_fail(RESULT_UNAVAILABLE, "the workload is gone"));
+        answer(opening, NULL, -1, result_fail(RESULT_NOT_FOUND, "the workload is gone"));
     }
 }
 
-static bool is_group_of(
-    const struct hbone_pool_group *group, const char *destination_uid, const struct ip_address *address)
+static void note_departure(struct hbone_pool_group *group)
 {
-    return text_equal(group->key.destination_uid, destination_uid) &&
-           (address == NULL || ip_equal(&group->key.destination.ip, address));
+    if (group->has_departed) {
+        return;
+    }
+    set_departed(group, true);
+    retire_opening(group);
+    LIST_FOR_EACH(link, &group->tunnels) {
+        struct hbone_session *session = LIST_ENTRY(link, struct tunnel, group_link)->session;
+        hbone_session_drain(session, "the workload is gone");
+        hbone_session_probe(session);
+    }
 }
 
-void hbone_pool_retire(struct hbone_pool *pool, const char *destination_uid, const struct ip_address *address)
+static void cut_off(struct hbone_pool_group *group)
+{
+    set_departed(group, true);
+    retire_opening(group);
+    LIST_FOR_EACH(link, &group->tunnels) {
+        hbone_session_close(
+            LIST_ENTRY(link, struct tunnel, group_link)->session, "the address belongs to another workload now");
+    }
+}
+
+void hbone_pool_review(struct hbone_pool *pool,
+    enum mesh_destination (*judge)(void *context, const struct hbone_pool_key *key), void *context)
 {
     size_t position = 0;
     struct bytes hash_key;
     void *value;
     while (hash_map_next(pool->groups, &position, &hash_key, &value)) {
-        if (is_group_of(value, destination_uid, address)) {
-            drain_group(value, "the workload is gone");
-            retire_opening(value);
+        struct hbone_pool_group *group = value;
+        switch (judge(context, &group->key)) {
+        case MESH_DESTINATION_PRESENT:
+            set_departed(group, false);
+            break;
+        case MESH_DESTINATION_GONE:
+            note_departure(group);
+            break;
+        case MESH_DESTINATION_TAKEN:
+            cut_off(group);
+            break;
         }
     }
+}
+
+bool hbone_pool_has_departed(const struct hbone_pool *pool)
+{
+    return pool->departed_count > 0;
 }
 
 void hbone_pool_retire_identity(struct hbone_pool *pool, const char *source_identity)

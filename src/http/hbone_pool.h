@@ -9,6 +9,7 @@
 #include "base/address.h"
 #include "base/list.h"
 #include "http/hbone_session.h"
+#include "mesh/destination.h"
 
 struct hbone_pool;
 struct hbone_opening;
@@ -71,8 +72,13 @@ void hbone_pool_cancel(struct hbone_pool *pool, struct hbone_pool_waiter *waiter
 void hbone_pool_opened(struct hbone_opening *opening, struct record_layer *layer, int descriptor);
 void hbone_pool_open_failed(struct hbone_opening *opening, struct result failure);
 
-/* The workload is gone or has changed: its tunnels (to `address` only, when not NULL) take no new stream and close after their last. */
-void hbone_pool_retire(struct hbone_pool *pool, const char *destination_uid, const struct ip_address *address);
+/* The mesh has changed: asks about every key. To what is gone no stream is opened any more; its tunnels are sent a PING at once and
+ * close when that is not answered, or with their last stream. Tunnels to an address that is taken close at once. Whoever waits for
+ * one hears RESULT_NOT_FOUND. Raises no event itself. */
+void hbone_pool_review(struct hbone_pool *pool,
+    enum mesh_destination (*judge)(void *context, const struct hbone_pool_key *key), void *context);
+/* Some destination is gone and still has tunnels: whoever comes into the mesh may have its address. */
+bool hbone_pool_has_departed(const struct hbone_pool *pool);
 /* The certificate of an identity was replaced or withdrawn: the same for all its tunnels. */
 void hbone_pool_retire_identity(struct hbone_pool *pool, const char *source_identity);
 

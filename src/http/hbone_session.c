@@ -33,8 +33,9 @@ struct hbone_settings hbone_settings_default(enum hbone_role role)
         .header_list_bytes_maximum = is_server ? 65536 : 16384,
         .ping_interval_ms = 10 * 1000,
         .ping_timeout_ms = 20 * 1000,
-        .suspicion_ms = 2 * 1000,
-        .suspicion_grace_ms = 3 * 1000,
+        /* Together a little less than the 5 s within which a dead peer is to be found. */
+        .suspicion_ms = 1900,
+        .suspicion_grace_ms = 2900,
         .settings_timeout_ms = 10 * 1000,
     };
 }

@@ -120,7 +120,8 @@ struct hbone_settings {
     uint32_t header_list_bytes_maximum;
     uint64_t ping_interval_ms; /* first PING, and from each PONG to the next PING */
     uint64_t ping_timeout_ms;
-    uint64_t suspicion_ms;        /* bytes unacknowledged or a CONNECT unanswered for so long send a PING ... */
+    uint64_t
+        suspicion_ms; /* bytes unacknowledged, a CONNECT unanswered or silence after DATA for so long send a PING ... */
     uint64_t suspicion_grace_ms;  /* ... and so long without any byte ends the tunnel */
     uint64_t settings_timeout_ms; /* for the peer's preface and SETTINGS */
     struct hbone_pinned *pinned;  /* counted there too; NULL: only in the session's statistics */
@@ -154,10 +155,13 @@ void hbone_session_close(struct hbone_session *session, const char *reason);
 /* The certificates the peer was verified by, leaf first; NULL unless revocation is on (tls/revocation.h). Borrowed. */
 const struct certificate_list *hbone_session_peer_chain(const struct hbone_session *session);
 
+/* There is reason to doubt the peer: a PING now, and without any byte from it within the grace the tunnel is lost. */
+void hbone_session_probe(struct hbone_session *session);
+
 /* Client: how many more streams may be opened now; 0 when draining, closing or full. */
 uint32_t hbone_session_capacity(const struct hbone_session *session);
 size_t hbone_session_stream_count(const struct hbone_session *session);
-bool hbone_session_is_ending(const struct hbone_session *session); /* closed or lost; on_ended comes, or has come */
+bool hbone_session_is_ending(const struct hbone_session *session);   /* closed or lost; on_ended comes, or has come */
 bool hbone_session_is_draining(const struct hbone_session *session); /* no stream will ever be opened again */
 /* The peer's connection window has been shut for a moment: a new stream had better go elsewhere. */
 bool hbone_session_is_stalled(const struct hbone_session *session);

@@ -11,6 +11,7 @@ struct mesh_change {
     uint64_t number;
     bool has_changed;
     bool has_changed_policies;
+    bool has_departures;
     /* Endpoint sets under way by service key: each is put into the version once, at the end, so that a response with
      * 100,000 workloads does not copy its services' sets again and again. */
     struct hash_map *endpoint_sets;
@@ -155,11 +156,22 @@ static struct workload *take_out_workload(struct mesh_change *change, struct byt
     return old;
 }
 
+static bool has_given_up_address(const struct workload *old, const struct workload *workload)
+{
+    for (size_t i = 0; i < old->address_count; i++) {
+        if (!workload_has_address(workload, &old->addresses[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void mesh_change_upsert_workload(struct mesh_change *change, struct workload *workload)
 {
     struct bytes uid = bytes_of_string(workload_text(workload, WORKLOAD_UID));
     struct workload *old = take_out_workload(change, uid);
     note_policing(change, old, workload);
+    change->has_departures = change->has_departures || (old != NULL && has_given_up_address(old, workload));
     index_workload(change, workload, true);
     set_endpoints(change, workload, true);
     change->next->workloads = persistent_map_put(&workload_map_type, change->next->workloads, uid, workload);
@@ -283,7 +295,7 @@ enum mesh_removal mesh_change_remove_address(struct mesh_change *change, struct 
     note_policing(change, old, NULL);
     change->next->workloads = persistent_map_remove(&workload_map_type, change->next->workloads, name);
     workload_release(old);
-    change->has_changed = true;
+    change->has_changed = change->has_departures = true;
     return MESH_REMOVED_WORKLOAD;
 }
 
@@ -329,6 +341,9 @@ struct mesh_version *mesh_change_commit(struct mesh_change *change)
     next->generation++;
     if (change->has_changed_policies) {
         next->policy_generation = next->generation;
+    }
+    if (change->has_departures) {
+        next->departure_generation = next->generation;
     }
     memory_free(change);
     return next;

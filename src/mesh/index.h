@@ -85,7 +85,7 @@ struct mesh_version_settings {
 
 struct mesh_version {
     _Atomic uint32_t references;
-    uint64_t generation, policy_generation;
+    uint64_t generation, policy_generation, departure_generation;
     struct mesh_version_settings *settings;
     struct persistent_map *workloads;
     struct persistent_map *services;

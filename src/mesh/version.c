@@ -32,6 +32,7 @@ struct mesh_version *mesh_version_copy(const struct mesh_version *version)
     copy->references = 1;
     copy->generation = version->generation;
     copy->policy_generation = version->policy_generation;
+    copy->departure_generation = version->departure_generation;
     copy->settings = version->settings;
     atomic_fetch_add_explicit(&copy->settings->references, 1, memory_order_relaxed);
     copy->workloads = persistent_map_reference(version->workloads);
@@ -72,6 +73,11 @@ uint64_t mesh_version_generation(const struct mesh_version *version)
 {
     return version->generation;
 }
+uint64_t mesh_version_departure_generation(const struct mesh_version *version)
+{
+    return version->departure_generation;
+}
+
 uint64_t mesh_version_policy_generation(const struct mesh_version *version)
 {
     return version->policy_generation;

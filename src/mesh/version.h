@@ -30,6 +30,8 @@ uint64_t mesh_version_generation(const struct mesh_version *version);
 /* The generation in which a policy last changed, or a workload of this node came, went or got other policies: live
  * connections need a new check only when this differs from what they were checked against. */
 uint64_t mesh_version_policy_generation(const struct mesh_version *version);
+/* The generation in which a workload last left, or gave up an address: tunnels may lead to what is gone. */
+uint64_t mesh_version_departure_generation(const struct mesh_version *version);
 
 size_t mesh_version_workload_count(const struct mesh_version *version);
 size_t mesh_version_service_count(const struct mesh_version *version);

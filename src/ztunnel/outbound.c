@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define EXPECTED_IDENTITIES_MAXIMUM 64
+#define NAME_LOOKUPS_MAXIMUM 4
 
 /* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. Towards another network
  * (double HBONE) the answered CONNECT becomes an inner tunnel, with a CONNECT of its own. */
@@ -31,6 +32,7 @@ struct outbound {
     uint64_t seed;
     bool has_retried;
     struct name_lookup name_lookup;
+    unsigned name_lookups;
     struct dial dial;
     struct hbone_pool_waiter tunnel_wait;
     struct hbone_stream *stream;
@@ -272,6 +274,10 @@ static void retry(struct outbound *outbound)
 {
     outbound->has_retried = true;
     connection_note(&outbound->connection, EVENT_RETRY, 0);
+    struct hbone_session *session = outbound->stream != NULL ? hbone_stream_session(outbound->stream) : NULL;
+    if (session != NULL) {
+        hbone_session_drain(session, "the peer refused a stream"); /* it may be asked again, but not by this tunnel */
+    }
     forget_tunnel(outbound);
     route_and_go(outbound, NULL);
 }
@@ -352,7 +358,13 @@ static void on_tunnel(struct hbone_pool_waiter *waiter, struct hbone_session *se
 
 static void on_tunnel_failure(struct hbone_pool_waiter *waiter, const struct result *failure)
 {
-    refuse(CONTAINER_OF(waiter, struct outbound, tunnel_wait), failure->message);
+    struct outbound *outbound = CONTAINER_OF(waiter, struct outbound, tunnel_wait);
+    /* The destination left the mesh while its tunnel was being opened: there may be another. */
+    if (failure->code == RESULT_NOT_FOUND && !outbound->has_retried) {
+        retry(outbound);
+        return;
+    }
+    refuse(outbound, failure->message);
 }
 
 static void start_tunnel(struct outbound *outbound, const struct outbound_route *route)
@@ -408,9 +420,14 @@ static void on_name(struct name_lookup *lookup, const struct name_answer *answer
     route_and_go(outbound, &resolved);
 }
 
-/* A workload that is known by its name only (dataplane §6.4); routed again when the name is an address. */
+/* A workload that is known by its name only (dataplane §6.4); routed again when the name is an address. A route that needs two
+ * names would be asked for them in turns for ever. */
 static void resolve(struct outbound *outbound, const char *hostname)
 {
+    if (++outbound->name_lookups > NAME_LOOKUPS_MAXIMUM) {
+        refuse(outbound, "the route leads through more than one workload that is known by its name only");
+        return;
+    }
     count_on_demand_dns(&outbound->connection, hostname);
     outbound->name_lookup.on_answer = on_name;
     name_lookup_start(&outbound->name_lookup, outbound->connection.pod->worker->names, hostname);

@@ -51,6 +51,7 @@ static void notice_version(struct worker *worker, void *context)
     LIST_FOR_EACH(link, &worker->pods) {
         pod_notice_version(LIST_ENTRY(link, struct pod, link), policies_changed);
     }
+    tunnel_review_notice(worker);
     metric_observe_labelled(worker->metrics, METRIC_VERSION_TURN, NULL, seconds_since(start_ns));
 }
 
@@ -98,6 +99,7 @@ static void *run_worker(void *argument)
     timer_arm_after_ms(worker->loop, &worker->housekeeping, HOUSEKEEPING_MS);
     loop_run(worker->loop);
     timer_disarm(&worker->housekeeping);
+    tunnel_review_stop(worker);
     loop_set_hook(worker->loop, NULL, NULL);
     qsbr_unregister(worker->reader);
     return NULL;

@@ -14,6 +14,7 @@
 #include "telemetry/metric.h"
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
+#include "ztunnel/tunnel_review.h"
 
 #include <pthread.h>
 
@@ -43,6 +44,7 @@ struct worker {
     struct refusals *refusals; /* the last failures; NULL: none yet */
     struct list walks;         /* of dumps, struct live_walk: almost always none */
     struct timer housekeeping;
+    struct tunnel_review review;
     uint64_t checked_policy_generation;
     uint64_t last_connection_id;
     /* sockets accepted and not yet closed, by direction: outbound, inbound */

@@ -455,35 +455,83 @@ static void oldest_unused_tunnel_goes_beyond_the_bound(void **state)
     rig_free(rig);
 }
 
-static void retired_workload_takes_no_new_stream_but_keeps_the_present(void **state)
+/* The judge's answer for destination "w"; everybody else is present. */
+static enum mesh_destination judge(void *context, const struct hbone_pool_key *key)
+{
+    enum mesh_destination *answer = context;
+    return strcmp(key->destination_uid, "w") == 0 ? *answer : MESH_DESTINATION_PRESENT;
+}
+
+static void review(struct rig *rig, enum mesh_destination outcome)
+{
+    hbone_pool_review(rig->pool, judge, &outcome);
+    turn(rig);
+}
+
+static size_t pings_at(int peer)
+{
+    uint8_t bytes[4096];
+    ssize_t length = read(peer, bytes, sizeof bytes);
+    size_t pings = 0;
+    /* The preface, then frames (RFC 9113 §4.1). */
+    for (ssize_t at = 24; at + 9 <= length; at += 9 + (bytes[at] << 16 | bytes[at + 1] << 8 | bytes[at + 2])) {
+        pings += bytes[at + 3] == 6;
+    }
+    return pings;
+}
+
+static void gone_workload_takes_no_new_stream_is_pinged_and_keeps_the_present(void **state)
 {
     (void)state;
     struct rig *rig = rig_new();
     struct caller *kept = caller_new(rig, "w", "10.0.0.1:15008");
     answer(rig, 0);
     turn(rig);
-    struct ip_address other;
-    assert_true(ip_parse("10.0.0.2", &other));
-    hbone_pool_retire(rig->pool, "w", &other);
+    review(rig, MESH_DESTINATION_PRESENT);
     assert_false(hbone_session_is_draining(kept->session));
-    hbone_pool_retire(rig->pool, "w", NULL);
-    turn(rig);
+    assert_false(hbone_pool_has_departed(rig->pool));
+    review(rig, MESH_DESTINATION_GONE);
     assert_true(hbone_session_is_draining(kept->session));
+    assert_true(hbone_pool_has_departed(rig->pool));
     assert_int_equal(kept->consumer.resets, 0);
+    assert_int_equal(pings_at(rig->peers[0]), 1);
     caller_free(kept);
+    turn(rig);
+    close(rig->peers[0]); /* its answer to our goodbye */
+    rig->peers[0] = 0;
+    turn(rig);
+    assert_false(hbone_pool_has_departed(rig->pool));
     rig_free(rig);
 }
 
-static void opening_to_a_retired_workload_fails(void **state)
+static void tunnel_to_an_address_that_another_has_taken_closes_at_once(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct caller *lost = caller_new(rig, "w", "10.0.0.1:15008");
+    struct caller *other = caller_new(rig, "v", "10.0.0.2:15008");
+    answer(rig, 0);
+    answer(rig, 1);
+    turn(rig);
+    review(rig, MESH_DESTINATION_GONE);
+    assert_int_equal(lost->consumer.resets, 0);
+    review(rig, MESH_DESTINATION_TAKEN);
+    assert_int_equal(lost->consumer.resets, 1);
+    assert_int_equal(other->consumer.resets, 0);
+    caller_free(lost);
+    caller_free(other);
+    rig_free(rig);
+}
+
+static void opening_to_a_gone_workload_fails(void **state)
 {
     (void)state;
     struct rig *rig = rig_new();
     struct caller *caller = caller_new(rig, "w", "10.0.0.1:15008");
-    hbone_pool_retire(rig->pool, "w", NULL);
+    review(rig, MESH_DESTINATION_GONE);
     assert_int_equal(rig->cancelled, 1);
-    assert_int_equal(caller->failures, 0);
-    turn(rig);
     assert_int_equal(caller->failures, 1);
+    assert_int_equal(caller->failure.code, RESULT_NOT_FOUND);
     assert_string_equal(caller->failure.message, "the workload is gone");
     caller_free(caller);
     rig_free(rig);
@@ -553,8 +601,9 @@ int main(void)
         cmocka_unit_test(tunnel_that_got_goaway_takes_no_new_stream),
         cmocka_unit_test(unused_tunnel_is_released_with_goaway),
         cmocka_unit_test(oldest_unused_tunnel_goes_beyond_the_bound),
-        cmocka_unit_test(retired_workload_takes_no_new_stream_but_keeps_the_present),
-        cmocka_unit_test(opening_to_a_retired_workload_fails),
+        cmocka_unit_test(gone_workload_takes_no_new_stream_is_pinged_and_keeps_the_present),
+        cmocka_unit_test(tunnel_to_an_address_that_another_has_taken_closes_at_once),
+        cmocka_unit_test(opening_to_a_gone_workload_fails),
         cmocka_unit_test(replaced_certificate_retires_its_tunnels),
         cmocka_unit_test(dropped_pool_resets_streams_and_cancels_openings),
         cmocka_unit_test(pool_may_be_freed_by_a_waiter),
