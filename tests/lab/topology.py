@@ -148,8 +148,9 @@ class Pod(Namespace):
             nodad = [] if address.version == 4 else ["nodad"]
             self.ip("addr", "add", f"{text}/{bits}", "dev", "eth0", *nodad)
             if address.version == 4:
-                self.ip("route", "add", node.gateway, "dev", "eth0")
-                self.ip("route", "add", "default", "via", node.gateway, "dev", "eth0", "src", text)
+                first = next(a for a in addresses if "." in a)
+                self.ip("route", "replace", node.gateway, "dev", "eth0")
+                self.ip("route", "replace", "default", "via", node.gateway, "dev", "eth0", "src", first)
             else:
                 self.ip("-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
             node.ip(family, "route", "add", f"{text}/{bits}", "dev", outer)
