@@ -101,11 +101,11 @@ class DeadPeers:
         return self.client.run("ss", "-tnH", "state", "established", "dst", f"{ADDRESSES[name]}:15008").splitlines()
 
     def stop(self):
+        for server in self.servers.values():
+            server.stop()
         self.out.stop()
         self.into.stop()
         self.plane.stop()
-        for server in self.servers.values():
-            server.stop()
         self.topology.remove()
 
 
