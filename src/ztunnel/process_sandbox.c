@@ -91,6 +91,7 @@ static const struct {
     { "connections over IPv4", SCMP_SYS(socket), { { 0, UINT32_MAX, AF_INET } } },
     { "connections over IPv6", SCMP_SYS(socket), { { 0, UINT32_MAX, AF_INET6 } } },
     { "the node agent", SCMP_SYS(socket), { { 0, UINT32_MAX, AF_UNIX } } },
+    { "the near end of an inner tunnel", SCMP_SYS(socketpair), { { 0, UINT32_MAX, AF_UNIX } } },
     { "the resolver asks for the machine's addresses", SCMP_SYS(socket), { { 0, UINT32_MAX, AF_NETLINK } } },
     { "memory that is not executed", SCMP_SYS(mmap), { { 2, PROT_EXEC, 0 } } },
     { "a library's text, from its file", SCMP_SYS(mmap),
