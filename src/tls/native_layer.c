@@ -50,11 +50,11 @@ void native_layer_fail(struct native_layer *layer, enum record_problem problem, 
     if (layer->output_end == RECORD_FAILED) {
         return;
     }
-    int alert = record_problem_alert(problem);
+    int alert = layer->is_closing ? -1 : record_problem_alert(problem); /* close_notify was our last word */
     end_both(layer, problem,
         alert < 0 ? string_duplicate(sentence)
                   : string_format("%s (sent alert %s (%d))", sentence, tls_alert_name(alert), alert));
-    if (alert >= 0 && !layer->is_closing) {
+    if (alert >= 0) {
         (void)native_layer_send_alert(layer, ALERT_LEVEL_FATAL, alert);
     }
     (void)send_queue_flush(&layer->queue, layer->base.descriptor);

@@ -70,6 +70,8 @@ struct result native_layer_export(struct native_layer *layer, struct writer *sta
     record_protection_free(layer->sealing);
     record_protection_free(layer->opening);
     layer->sealing = layer->opening = NULL;
+    send_queue_clear(&layer->queue);
+    record_input_clear(&layer->input);
     layer->failure = string_duplicate("the connection was handed over to another process");
     layer->input_end = layer->output_end = RECORD_FAILED;
     return result_ok();
