@@ -1,8 +1,6 @@
 /* Sealing and opening single records: RFC 8448's records, both ciphers against each other, everything that is tampered with. */
 #include "unit/tls/record_support.h"
 
-#include "tls/secret_memory.h"
-
 #define RECORD_CAPACITY (RECORD_PLAINTEXT_MAXIMUM + 1024)
 
 /* Every cipher there is on this machine. */
@@ -215,55 +213,6 @@ static void test_numbers_never_wrap(void **state)
     record_protection_free(opening);
 }
 
-static void test_key_memory_is_zero_when_lent_again_and_given_back_whole(void **state)
-{
-    (void)state;
-    void *slots[200];
-    size_t before = secret_memory_lent_bytes();
-    for (int round = 0; round < 2; round++) {
-        for (size_t i = 0; i < ARRAY_LENGTH(slots); i++) {
-            static const uint8_t zeros[SECRET_SLOT_BYTES];
-            slots[i] = secret_memory_take();
-            assert_int_equal((uintptr_t)slots[i] % SECRET_SLOT_ALIGNMENT, 0);
-            assert_memory_equal(slots[i], zeros, sizeof zeros);
-            memset(slots[i], 0xee, SECRET_SLOT_BYTES);
-        }
-        assert_int_equal(secret_memory_lent_bytes(), before + sizeof slots / sizeof slots[0] * SECRET_SLOT_BYTES);
-        for (size_t i = 0; i < ARRAY_LENGTH(slots); i++) {
-            secret_memory_give(slots[(i * 77) % ARRAY_LENGTH(slots)]);
-        }
-        assert_int_equal(secret_memory_lent_bytes(), before);
-    }
-}
-
-/* What the kernel says of the pages around a pointer. */
-static void test_keys_lie_in_memory_that_is_locked_and_not_dumped(void **state)
-{
-    (void)state;
-    void *slot = secret_memory_take();
-    memset(slot, 1, 1);
-    FILE *maps = fopen("/proc/self/smaps", "r");
-    assert_non_null(maps);
-    char line[512];
-    bool is_here = false, is_found = false;
-    while (!is_found && fgets(line, sizeof line, maps) != NULL) {
-        uintptr_t start, end;
-        if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
-            is_here = (uintptr_t)slot >= start && (uintptr_t)slot < end;
-        } else if (is_here && strncmp(line, "VmFlags:", 8) == 0) {
-            is_found = true;
-            assert_contains(line, " dd"); /* not in a dump */
-            assert_contains(line, " wf"); /* wiped in a child */
-            if (secret_memory_is_locked()) {
-                assert_contains(line, " lo");
-            }
-        }
-    }
-    assert_int_equal(fclose(maps), 0);
-    assert_true(is_found);
-    secret_memory_give(slot);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,8 +223,6 @@ int main(void)
         cmocka_unit_test(test_a_replayed_or_reordered_record_is_refused),
         cmocka_unit_test(test_records_too_short_for_a_tag_are_refused),
         cmocka_unit_test(test_numbers_never_wrap),
-        cmocka_unit_test(test_key_memory_is_zero_when_lent_again_and_given_back_whole),
-        cmocka_unit_test(test_keys_lie_in_memory_that_is_locked_and_not_dumped),
     };
     return cmocka_run_group_tests(tests, find_ciphers, NULL);
 }
