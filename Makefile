@@ -14,11 +14,12 @@ GIT_REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknow
 
 # In this order a folder includes only itself and later ones; mesh only base. tests/check_includes.py enforces it.
 LAYERS   := kube xds telemetry http tls net mesh base
-PROGRAM_NAMES := ztunnel ambard ambar-cni
+PROGRAM_NAMES := ztunnel ambard ambar-cni ambarctl
 PROGRAMS = $(foreach program,$(PROGRAM_NAMES),$(if $(wildcard src/$($(program)_FOLDER)/main.c),$(program)))
 ztunnel_FOLDER   := ztunnel
 ambard_FOLDER    := ambard
 ambar-cni_FOLDER := cni
+ambarctl_FOLDER  := ambarctl
 
 # ipsec-mb makes records cheaper where it exists (amd64); OpenSSL does them everywhere. IPSEC_MB=no builds without it.
 ifndef IPSEC_MB

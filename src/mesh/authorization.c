@@ -87,10 +87,12 @@ static bool list_is_met(const struct policy *policy, const struct policy_range *
     return any_matches != policy_field_is_negated(field);
 }
 
-static bool match_is_met(
-    const struct policy *policy, const struct policy_match *match, const struct authorization_request *request)
+/* `*unmet`: the first list that is not met, POLICY_FIELD_END when it is not for a list. */
+static bool match_is_met(const struct policy *policy, const struct policy_match *match,
+    const struct authorization_request *request, enum policy_field *unmet)
 {
     bool is_readable = match->unparsable_fields == 0 && !match->has_unknown_field;
+    *unmet = POLICY_FIELD_END;
     if (!is_readable && policy->action == POLICY_ALLOW) {
         return false;
     }
@@ -103,6 +105,7 @@ static bool match_is_met(
         }
         has_constraint = true;
         if (!list_is_met(policy, list, field, request)) {
+            *unmet = (enum policy_field)field;
             return false;
         }
     }
@@ -113,8 +116,9 @@ static bool match_is_met(
 static bool clause_is_met(
     const struct policy *policy, const struct policy_range *clause, const struct authorization_request *request)
 {
+    enum policy_field unmet;
     for (uint32_t i = 0; i < clause->count; i++) {
-        if (match_is_met(policy, &policy->matches[clause->first + i], request)) {
+        if (match_is_met(policy, &policy->matches[clause->first + i], request, &unmet)) {
             return true;
         }
     }
@@ -140,6 +144,22 @@ bool policy_matches(const struct policy *policy, const struct authorization_requ
         }
     }
     return false;
+}
+
+void policy_explain_rule(const struct policy *policy, uint32_t rule, const struct authorization_request *request,
+    struct rule_explanation *explanation)
+{
+    *explanation = (struct rule_explanation){ .is_met = true, .field = POLICY_FIELD_END };
+    for (uint32_t i = 0; i < policy->rules[rule].count; i++) {
+        const struct policy_range *clause = &policy->clauses[policy->rules[rule].first + i];
+        if (!clause_is_met(policy, clause, request)) {
+            explanation->is_met = false;
+            explanation->clause = i;
+            explanation->match = &policy->matches[clause->first];
+            (void)match_is_met(policy, explanation->match, request, &explanation->field);
+            return;
+        }
+    }
 }
 
 /* The policies that apply to one workload: of its namespace, global, and by name. */
@@ -225,37 +245,75 @@ static struct authorization_verdict verdict_of(const struct walk *walk, const st
     return (struct authorization_verdict){ .is_allowed = policy != NULL, .policy = policy };
 }
 
-struct authorization_verdict mesh_authorize(const struct mesh_version *version, const struct workload *destination,
-    const struct authorization_request *request, authorization_visitor *visit, void *context)
+/* `few` is used while it is enough; `*many` is the caller's to free. Names that no policy has are told to the visitor. */
+static uint32_t find_applicable(const struct mesh_version *version, const struct workload *destination,
+    struct applicable *applicable, const struct policy **few, size_t few_count, const struct policy ***many,
+    const struct walk *walk)
 {
-    const struct policy *few[16];
-    const struct policy **AUTO_FREE many = NULL;
-    struct walk walk = { request, visit, context };
-    struct applicable applicable = {
+    *applicable = (struct applicable){
         .of_namespace = mesh_policies_of_namespace(version, workload_text(destination, WORKLOAD_NAMESPACE)),
         .global = mesh_global_policies(version),
         .named = few,
     };
-    if (destination->policy_count > ARRAY_LENGTH(few)) {
-        many = memory_allocate_zeroed(destination->policy_count, sizeof *many);
-        applicable.named = many;
+    if (destination->policy_count > few_count) {
+        *many = memory_allocate_zeroed(destination->policy_count, sizeof **many);
+        applicable->named = *many;
     }
     uint32_t unknown_policies = 0;
     for (size_t i = 0; i < destination->policy_count; i++) {
         const char *key = destination->policy_keys[i];
         const struct policy *policy = mesh_policy_by_key(version, bytes_of_string(key));
         if (policy != NULL) {
-            applicable.named[applicable.named_count++] = policy;
+            applicable->named[applicable->named_count++] = policy;
             continue;
         }
         unknown_policies++;
-        if (visit != NULL) {
-            visit(context, AUTHORIZATION_UNKNOWN_POLICY, NULL, key);
+        if (walk->visit != NULL) {
+            walk->visit(walk->context, AUTHORIZATION_UNKNOWN_POLICY, NULL, key);
         }
     }
+    return unknown_policies;
+}
+
+struct authorization_verdict mesh_authorize(const struct mesh_version *version, const struct workload *destination,
+    const struct authorization_request *request, authorization_visitor *visit, void *context)
+{
+    const struct policy *few[16];
+    const struct policy **AUTO_FREE many = NULL;
+    struct walk walk = { request, visit, context };
+    struct applicable applicable;
+    uint32_t unknown_policies =
+        find_applicable(version, destination, &applicable, few, ARRAY_LENGTH(few), &many, &walk);
     struct authorization_verdict verdict = verdict_of(&walk, &applicable);
     verdict.unknown_policies = unknown_policies;
     return verdict;
+}
+
+struct policy_visit {
+    void (*visit)(void *context, const struct policy *policy, const char *key);
+    void *context;
+};
+
+static void visit_unknown(void *context, enum authorization_event event, const struct policy *policy, const char *key)
+{
+    const struct policy_visit *visit = context;
+    (void)event;
+    visit->visit(visit->context, policy, key);
+}
+
+void mesh_visit_policies(const struct mesh_version *version, const struct workload *destination,
+    void (*visit)(void *context, const struct policy *policy, const char *key), void *context)
+{
+    const struct policy *few[16];
+    const struct policy **AUTO_FREE many = NULL;
+    struct policy_visit wanted = { visit, context };
+    struct walk walk = { NULL, visit_unknown, &wanted };
+    struct applicable applicable;
+    (void)find_applicable(version, destination, &applicable, few, ARRAY_LENGTH(few), &many, &walk);
+    for (size_t i = 0; i < applicable_count(&applicable); i++) {
+        const struct policy *policy = applicable_at(&applicable, i);
+        visit(context, policy, policy->key);
+    }
 }
 
 void authorization_reason(const struct authorization_verdict *verdict, struct writer *out)

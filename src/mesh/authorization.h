@@ -42,6 +42,20 @@ struct authorization_verdict mesh_authorize(const struct mesh_version *version, 
 /* "explicitly denied by: NS/NAME" or "allow policies exist, but none allowed"; "" when allowed. */
 void authorization_reason(const struct authorization_verdict *verdict, struct writer *out);
 
+/* Every policy that applies to a workload, in the order in which it is looked at, and (NULL) the names in its list that no policy has. */
+void mesh_visit_policies(const struct mesh_version *version, const struct workload *destination,
+    void (*visit)(void *context, const struct policy *policy, const char *key), void *context);
+
+/* Why one rule of a policy holds or not. */
+struct rule_explanation {
+    bool is_met;
+    uint32_t clause;                  /* the first that does not hold, from 0 */
+    const struct policy_match *match; /* its first match */
+    enum policy_field field; /* the first list of that match that is not met; POLICY_FIELD_END: it cannot be read */
+};
+void policy_explain_rule(const struct policy *policy, uint32_t rule, const struct authorization_request *request,
+    struct rule_explanation *explanation);
+
 /* One policy alone, whatever its action and dry run: does it match? */
 bool policy_matches(const struct policy *policy, const struct authorization_request *request);
 

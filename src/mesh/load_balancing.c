@@ -58,29 +58,61 @@ uint32_t load_balancing_rank(
     return rank_of(service, source, endpoint).value;
 }
 
+const char *endpoint_verdict_text(enum endpoint_verdict verdict)
+{
+    static const char *const TEXTS[] = {
+        [ENDPOINT_ELIGIBLE] = "eligible",
+        [ENDPOINT_UNKNOWN] = "no such workload is known",
+        [ENDPOINT_UNHEALTHY] = "unhealthy",
+        [ENDPOINT_WITHOUT_PORT] = "has no port for this service port",
+        [ENDPOINT_WITHOUT_ADDRESS] = "has no address, name or gateway",
+        [ENDPOINT_OUTSIDE_PREFERENCES] = "outside the scopes that the service insists on",
+    };
+    return TEXTS[verdict];
+}
+
 /* §6.1: whether traffic for `service_port` could go to this endpoint at all. */
-static bool is_eligible(const struct mesh_endpoint *endpoint, const struct workload *source,
+static enum endpoint_verdict judge_reachability(const struct mesh_endpoint *endpoint, const struct workload *source,
     const struct service *service, uint16_t service_port, enum endpoint_selection selection)
 {
     const struct workload *workload = endpoint->workload;
-    if (workload == NULL || (!endpoint->is_healthy && !service->allows_unhealthy)) {
-        return false;
+    if (workload == NULL) {
+        return ENDPOINT_UNKNOWN;
+    }
+    if (!endpoint->is_healthy && !service->allows_unhealthy) {
+        return ENDPOINT_UNHEALTHY;
     }
     uint16_t service_target = 0;
     uint16_t own_target;
     bool has_port = service_find_port(service, service_port, &service_target);
     if (selection == SELECT_WAYPOINT && !has_port && !workload->has_application_tunnel) {
-        return false;
+        return ENDPOINT_WITHOUT_PORT;
     }
     if (selection == SELECT_ENDPOINT && service_target == 0 &&
         !port_mapping_find(endpoint->ports, endpoint->port_count, service_port, &own_target)) {
-        return false;
+        return ENDPOINT_WITHOUT_PORT;
     }
     if (workload->address_count > 0 || workload_text(workload, WORKLOAD_HOSTNAME)[0] != '\0') {
-        return true;
+        return ENDPOINT_ELIGIBLE;
     }
     /* Nowhere to send to, unless a gateway of its network stands for it. */
-    return workload->network_gateway != NULL && !is_in_same_scope(SCOPE_NETWORK, source, workload);
+    bool is_behind_gateway = workload->network_gateway != NULL && !is_in_same_scope(SCOPE_NETWORK, source, workload);
+    return is_behind_gateway ? ENDPOINT_ELIGIBLE : ENDPOINT_WITHOUT_ADDRESS;
+}
+
+enum endpoint_verdict load_balancing_judge(const struct mesh_endpoint *endpoint, const struct workload *source,
+    const struct service *service, uint16_t service_port, enum endpoint_selection selection, uint32_t *rank)
+{
+    *rank = 0;
+    enum endpoint_verdict verdict = judge_reachability(endpoint, source, service, service_port, selection);
+    bool is_ranked = service->mode == BALANCE_STRICT || service->mode == BALANCE_FAILOVER;
+    if (verdict != ENDPOINT_ELIGIBLE || !is_ranked) {
+        return verdict;
+    }
+    struct rank found = rank_of(service, source, endpoint->workload);
+    *rank = found.value;
+    bool is_left_out = service->mode == BALANCE_STRICT && found.matches != service->scope_count;
+    return is_left_out ? ENDPOINT_OUTSIDE_PREFERENCES : ENDPOINT_ELIGIBLE;
 }
 
 /* §6.3. */
@@ -107,26 +139,20 @@ bool load_balancing_choose(const struct mesh_version *version, const struct work
     if (selection == SELECT_ENDPOINT && !service_find_port(service, service_port, &ignored)) {
         return false;
     }
-    bool is_ranked = service->mode == BALANCE_STRICT || service->mode == BALANCE_FAILOVER;
     uint64_t weight_seen = 0;
     uint32_t best_rank = 0;
     struct mesh_endpoint_iterator iterator;
     struct mesh_endpoint candidate;
     mesh_endpoints_begin(version, bytes_of_string(service->key), &iterator);
     while (mesh_endpoints_next(&iterator, &candidate)) {
-        if (!is_eligible(&candidate, source, service, service_port, selection)) {
+        uint32_t rank;
+        if (load_balancing_judge(&candidate, source, service, service_port, selection, &rank) != ENDPOINT_ELIGIBLE ||
+            rank < best_rank) {
             continue;
         }
-        if (is_ranked) {
-            struct rank rank = rank_of(service, source, candidate.workload);
-            bool is_left_out = service->mode == BALANCE_STRICT && rank.matches != service->scope_count;
-            if (is_left_out || rank.value < best_rank) {
-                continue;
-            }
-            if (rank.value > best_rank) {
-                best_rank = rank.value;
-                weight_seen = 0;
-            }
+        if (rank > best_rank) {
+            best_rank = rank;
+            weight_seen = 0;
         }
         uint64_t weight = candidate.workload->capacity;
         weight_seen += weight;

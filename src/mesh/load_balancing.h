@@ -22,6 +22,21 @@ struct balanced_endpoint {
     uint16_t target_port;
 };
 
+/* Whether an endpoint is a candidate, or why not; the one judgement that choices and explanations share. */
+enum endpoint_verdict {
+    ENDPOINT_ELIGIBLE,
+    ENDPOINT_UNKNOWN, /* listed, but there is no such workload */
+    ENDPOINT_UNHEALTHY,
+    ENDPOINT_WITHOUT_PORT,
+    ENDPOINT_WITHOUT_ADDRESS,
+    ENDPOINT_OUTSIDE_PREFERENCES, /* STRICT: not in all of the service's scopes */
+};
+/* "eligible", "unhealthy", ... */
+const char *endpoint_verdict_text(enum endpoint_verdict verdict);
+/* `*rank` is 0 unless the service prefers by scope; then only the candidates of the highest rank are chosen from. */
+enum endpoint_verdict load_balancing_judge(const struct mesh_endpoint *endpoint, const struct workload *source,
+    const struct service *service, uint16_t service_port, enum endpoint_selection selection, uint32_t *rank);
+
 /* §6.2: how near `endpoint` is to `source` by the service's preferences. */
 uint32_t load_balancing_rank(
     const struct service *service, const struct workload *source, const struct workload *endpoint);

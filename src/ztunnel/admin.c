@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "ztunnel/debug_explain.h"
 #include "ztunnel/debug_live.h"
 #include "ztunnel/debug_model.h"
 
@@ -85,6 +86,12 @@ static void answer_pods(struct http1_exchange *exchange, void *context)
     debug_answer_pods(exchange, &admin->settings.source);
 }
 
+static void answer_explain(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_explain(exchange, &admin->settings.source);
+}
+
 /* As builds of the reference without jemalloc answer. */
 static void answer_heap(struct http1_exchange *exchange, void *context)
 {
@@ -160,6 +167,7 @@ static const struct http1_route ADMIN_ROUTES[] = {
     { "/debug/policies", answer_policies, 0, true },
     { "/debug/certificates", answer_certificates, 0, true },
     { "/debug/pods", answer_pods, 0, true },
+    { "/debug/explain", answer_explain, 0, true },
     { "/debug/pprof/heap", answer_heap, 0, false },
     { "/debug/pprof/heap/profiling", answer_heap, 0, false },
 };

@@ -381,38 +381,54 @@ static void dump_policy_value(enum policy_field field, const union policy_value 
     }
 }
 
+/* The fields in the alphabetical order of their keys. */
+static const struct {
+    const char *key;
+    enum policy_field field;
+} KEYS[] = {
+    { "destinationIps", POLICY_DESTINATION_IPS },
+    { "destinationPorts", POLICY_DESTINATION_PORTS },
+    { "namespaces", POLICY_NAMESPACES },
+    { "notDestinationIps", POLICY_NOT_DESTINATION_IPS },
+    { "notDestinationPorts", POLICY_NOT_DESTINATION_PORTS },
+    { "notNamespaces", POLICY_NOT_NAMESPACES },
+    { "notPrincipals", POLICY_NOT_PRINCIPALS },
+    { "notServiceAccounts", POLICY_NOT_SERVICE_ACCOUNTS },
+    { "notSourceIps", POLICY_NOT_SOURCE_IPS },
+    { "principals", POLICY_PRINCIPALS },
+    { "serviceAccounts", POLICY_SERVICE_ACCOUNTS },
+    { "sourceIps", POLICY_SOURCE_IPS },
+};
+
+const char *policy_field_key(enum policy_field field)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(KEYS); i++) {
+        if (KEYS[i].field == field) {
+            return KEYS[i].key;
+        }
+    }
+    return "";
+}
+
+void dump_policy_list(
+    const struct policy *policy, const struct policy_match *match, enum policy_field field, struct json_writer *json)
+{
+    const struct policy_range *list = &match->lists[field - 1];
+    json_write_array_begin(json);
+    for (uint32_t i = 0; i < list->count; i++) {
+        dump_policy_value(field, &policy->values[list->first + i], json);
+    }
+    json_write_array_end(json);
+}
+
 static void dump_match(const struct policy *policy, const struct policy_match *match, struct json_writer *json)
 {
-    /* The fields in the alphabetical order of their keys. */
-    static const struct {
-        const char *key;
-        enum policy_field field;
-    } KEYS[] = {
-        { "destinationIps", POLICY_DESTINATION_IPS },
-        { "destinationPorts", POLICY_DESTINATION_PORTS },
-        { "namespaces", POLICY_NAMESPACES },
-        { "notDestinationIps", POLICY_NOT_DESTINATION_IPS },
-        { "notDestinationPorts", POLICY_NOT_DESTINATION_PORTS },
-        { "notNamespaces", POLICY_NOT_NAMESPACES },
-        { "notPrincipals", POLICY_NOT_PRINCIPALS },
-        { "notServiceAccounts", POLICY_NOT_SERVICE_ACCOUNTS },
-        { "notSourceIps", POLICY_NOT_SOURCE_IPS },
-        { "principals", POLICY_PRINCIPALS },
-        { "serviceAccounts", POLICY_SERVICE_ACCOUNTS },
-        { "sourceIps", POLICY_SOURCE_IPS },
-    };
     json_write_object_begin(json);
     for (size_t i = 0; i < ARRAY_LENGTH(KEYS); i++) {
-        const struct policy_range *list = &match->lists[KEYS[i].field - 1];
-        if (list->count == 0) {
-            continue;
+        if (match->lists[KEYS[i].field - 1].count > 0) {
+            json_write_key(json, KEYS[i].key);
+            dump_policy_list(policy, match, KEYS[i].field, json);
         }
-        json_write_key(json, KEYS[i].key);
-        json_write_array_begin(json);
-        for (uint32_t j = 0; j < list->count; j++) {
-            dump_policy_value(KEYS[i].field, &policy->values[list->first + j], json);
-        }
-        json_write_array_end(json);
     }
     json_write_object_end(json);
 }

@@ -19,6 +19,10 @@ void dump_service_end(const struct service *service, struct json_writer *json);
 /* The endpoints that a local file lists in the service itself: members of the object between the two halves. */
 void dump_listed_endpoints(const struct service *service, struct json_writer *json);
 void dump_policy(const struct policy *policy, struct json_writer *json);
+/* "notPrincipals" and its values. */
+const char *policy_field_key(enum policy_field field);
+void dump_policy_list(
+    const struct policy *policy, const struct policy_match *match, enum policy_field field, struct json_writer *json);
 void dump_endpoint(const struct mesh_endpoint *endpoint, struct json_writer *json);
 
 #endif

@@ -1,0 +1,111 @@
+#include "ambarctl/table.h"
+
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <stdio.h>
+
+void terminal_add(struct writer *out, const char *text)
+{
+    struct bytes left = bytes_of_string(text);
+    while (left.length > 0) {
+        size_t length = bytes_utf8_length(left);
+        bool is_control = length == 0 || left.data[0] < ' ' || left.data[0] == 0x7f ||
+                          (length == 2 && left.data[0] == 0xc2 && left.data[1] < 0xa0);
+        if (is_control) {
+            writer_add_u8(out, '?');
+        } else {
+            writer_add(out, left.data, length);
+        }
+        length = length == 0 ? 1 : length;
+        left = bytes_of(left.data + length, left.length - length);
+    }
+}
+
+/* Characters, not bytes. */
+static size_t width_of(const char *text)
+{
+    size_t width = 0;
+    for (; *text != '\0'; text++) {
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    return width;
+}
+
+struct table table_new(const char *const *heading, size_t columns)
+{
+    struct table table = { .columns = columns };
+    table_add(&table, heading);
+    return table;
+}
+
+void table_add(struct table *table, const char *const *cells)
+{
+    table->cells = memory_resize(table->cells, (table->rows + 1) * table->columns, sizeof *table->cells);
+    for (size_t i = 0; i < table->columns; i++) {
+        struct writer cell = writer_growing();
+        terminal_add(&cell, text_is_empty(cells[i]) ? "-" : cells[i]);
+        table->cells[table->rows * table->columns + i] = writer_take_string(&cell);
+    }
+    table->rows++;
+}
+
+void table_write(const struct table *table, struct writer *out)
+{
+    size_t widths[TABLE_COLUMNS_MAXIMUM] = { 0 };
+    for (size_t i = 0; i < table->rows * table->columns; i++) {
+        size_t width = width_of(table->cells[i]);
+        size_t *widest = &widths[i % table->columns];
+        *widest = width > *widest ? width : *widest;
+    }
+    for (size_t i = 0; i < table->rows * table->columns; i++) {
+        size_t column = i % table->columns;
+        writer_add_string(out, table->cells[i]);
+        if (column + 1 == table->columns) {
+            writer_add_u8(out, '\n');
+        } else {
+            writer_print(out, "%*s", (int)(widths[column] - width_of(table->cells[i]) + 2), "");
+        }
+    }
+}
+
+void table_free(struct table *table)
+{
+    for (size_t i = 0; i < table->rows * table->columns; i++) {
+        memory_free(table->cells[i]);
+    }
+    memory_free(table->cells);
+    *table = (struct table){ 0 };
+}
+
+const char *bytes_format(unsigned long long bytes, char out[static 32])
+{
+    static const char *const UNITS[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    size_t unit = 0;
+    double value = (double)bytes;
+    while (value >= 1024 && unit + 1 < ARRAY_LENGTH(UNITS)) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, UNITS[unit]);
+    return out;
+}
+
+const char *duration_format_us(unsigned long long duration_us, char out[static 32])
+{
+    unsigned long long seconds = duration_us / 1000000;
+    if (duration_us < 1000) {
+        snprintf(out, 32, "%llu us", duration_us);
+    } else if (seconds == 0) {
+        snprintf(out, 32, "%.1f ms", (double)duration_us / 1000);
+    } else if (seconds < 60) {
+        snprintf(out, 32, "%.1f s", (double)duration_us / 1000000);
+    } else if (seconds < 3600) {
+        snprintf(out, 32, "%llu min %llu s", seconds / 60, seconds % 60);
+    } else if (seconds < 86400) {
+        snprintf(out, 32, "%llu h %llu min", seconds / 3600, seconds / 60 % 60);
+    } else {
+        snprintf(out, 32, "%llu d %llu h", seconds / 86400, seconds / 3600 % 24);
+    }
+    return out;
+}

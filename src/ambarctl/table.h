@@ -1,0 +1,30 @@
+/* Tables for a terminal: columns as wide as their widest cell, two blanks apart. What comes from the mesh is shown without control
+ * characters, so that no name can play tricks on the terminal. */
+#ifndef AMBAR_AMBARCTL_TABLE_H
+#define AMBAR_AMBARCTL_TABLE_H
+
+#include "base/writer.h"
+
+#define TABLE_COLUMNS_MAXIMUM 12
+
+struct table {
+    size_t columns;
+    size_t rows; /* the heading included */
+    char **cells;
+};
+
+/* The heading: `columns` texts. */
+struct table table_new(const char *const *heading, size_t columns);
+/* NULL cells are shown as "-". */
+void table_add(struct table *table, const char *const *cells);
+void table_write(const struct table *table, struct writer *out);
+void table_free(struct table *table);
+
+/* A text for a terminal: control characters become "?". */
+void terminal_add(struct writer *out, const char *text);
+
+/* "1.5 KiB"; "3 d 4 h", "12 ms". `out` holds 32 bytes. */
+const char *bytes_format(unsigned long long bytes, char out[static 32]);
+const char *duration_format_us(unsigned long long duration_us, char out[static 32]);
+
+#endif
