@@ -188,16 +188,27 @@ int socket_accept(int listener, struct socket_address *peer)
     return descriptor;
 }
 
+static int bind_without_port(int descriptor, const struct ip_address *source)
+{
+    struct socket_address address = { .ip = *source, .port = 0 };
+    struct sockaddr_storage storage;
+    socklen_t length = socket_address_to_kernel(&address, false, &storage);
+    return bind(descriptor, (struct sockaddr *)&storage, length) == 0 ? 0 : errno;
+}
+
+int socket_bind_owned(int descriptor, const struct ip_address *source)
+{
+    (void)set_option(descriptor, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    return bind_without_port(descriptor, source);
+}
+
 int socket_bind_source(int descriptor, const struct ip_address *source)
 {
     /* Both are cheaper or safer, neither is required; freebind covers an address that is just being removed. */
     (void)set_option(descriptor, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     (void)set_option(descriptor, source->family == IP_V6 ? SOL_IPV6 : SOL_IP,
         source->family == IP_V6 ? IPV6_FREEBIND : IP_FREEBIND, 1);
-    struct socket_address address = { .ip = *source, .port = 0 };
-    struct sockaddr_storage storage;
-    socklen_t length = socket_address_to_kernel(&address, false, &storage);
-    return bind(descriptor, (struct sockaddr *)&storage, length) == 0 ? 0 : errno;
+    return bind_without_port(descriptor, source);
 }
 
 int socket_connect(int descriptor, const struct socket_address *to)

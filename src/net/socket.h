@@ -65,6 +65,9 @@ int socket_accept(int listener, struct socket_address *peer);
  * more than the rest of the connection). 0 or an error number; contract §2.3 goes on to connect after a failure. */
 int socket_bind_source(int descriptor, const struct ip_address *source);
 
+/* The same, but EADDRNOTAVAIL unless `source` is an address of the socket's namespace. */
+int socket_bind_owned(int descriptor, const struct ip_address *source);
+
 /* Starts connecting, or asks again how it went: 0 connected, EINPROGRESS, or the error that ended it. */
 int socket_connect(int descriptor, const struct socket_address *to);
 

@@ -66,8 +66,28 @@ static void set_gauge(const struct inpod_manager *manager, enum ztunnel_metric f
     metric_set_labelled(manager->settings.metrics, family, NULL, (int64_t)value);
 }
 
+/* Pods whose capture is not proven, by what stands in the way. */
+static void report_unproven(const struct inpod_manager *manager)
+{
+    size_t unproven[ENROLMENT_GAP_COUNT] = { 0 };
+    size_t position = 0;
+    struct bytes uid;
+    void *value;
+    while (hash_map_next(manager->pods, &position, &uid, &value)) {
+        const struct enrolment_report *report = &((struct managed_pod *)value)->enrolment;
+        unproven[report->gap] += report->state == ENROLMENT_PROVEN ? 0 : 1;
+    }
+    for (int gap = 0; gap < ENROLMENT_GAP_COUNT; gap++) {
+        const char *reason = gap == ENROLMENT_NO_GAP ? "undecided" : enrolment_gap_name((enum enrolment_gap)gap);
+        struct metric_series *series = metric_series_get(manager->settings.metrics, METRIC_UNENROLLED_PODS, &reason);
+        metric_set(series, (int64_t)unproven[gap]);
+        metric_series_put(series);
+    }
+}
+
 static void report_state(struct inpod_manager *manager)
 {
+    report_unproven(manager);
     size_t pending = pending_count(manager);
     set_gauge(manager, METRIC_PENDING_PROXIES, pending);
     set_gauge(manager, METRIC_ACTIVE_PROXIES, hash_map_count(manager->pods) - pending);
@@ -181,6 +201,7 @@ static void on_enrolment(void *context, const struct enrolment_report *report)
 {
     struct managed_pod *pod = context;
     pod->enrolment = *report;
+    report_state(pod->manager);
 }
 
 static const struct pod_assignment_events LAUNCH_EVENTS = { on_launch_started, on_launch_stopped, on_enrolment };

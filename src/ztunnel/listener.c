@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/socket.h"
+#include "ztunnel/enrolment_proof.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,7 +47,10 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         struct socket_address peer;
         int descriptor = socket_accept(listener->descriptor, &peer);
         if (descriptor >= 0) {
-            listener->accept(listener->pod, descriptor, &peer);
+            enum pod_listener which = (enum pod_listener)(listener - listener->pod->listeners);
+            if (!enrolment_proof_takes_direct(listener->pod, which, descriptor, &peer)) {
+                listener->accept(listener->pod, descriptor, &peer);
+            }
             continue;
         }
         if (descriptor == -EAGAIN) {

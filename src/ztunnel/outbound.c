@@ -9,6 +9,7 @@
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 #include "tls/identity.h"
+#include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
 #include "ztunnel/inner_tunnel.h"
 #include "ztunnel/pod.h"
@@ -509,6 +510,11 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
 
 void outbound_accept(struct pod *pod, int descriptor, const struct socket_address *peer)
 {
+    struct socket_address dialled;
+    bool is_connected = socket_original_destination(descriptor, &dialled);
+    if (is_connected && enrolment_proof_takes_captured(pod, descriptor, peer, &dialled)) {
+        return;
+    }
     struct outbound *outbound = NEW(struct outbound);
     outbound->descriptor = descriptor;
     outbound->seed = random_u64();
@@ -519,11 +525,12 @@ void outbound_accept(struct pod *pod, int descriptor, const struct socket_addres
     pod->account.descriptors++;
     worker_count_socket(pod->worker, CONNECTION_OUTBOUND, 1);
     outbound->client.on_ready = on_client_event;
-    if (!socket_original_destination(descriptor, &outbound->connection.dialled)) {
+    if (!is_connected) {
         refuse(outbound, "io error: the application has gone");
         return;
     }
-    outbound->connection.destination = outbound->connection.dialled;
+    outbound->connection.dialled = dialled;
+    outbound->connection.destination = dialled;
     struct result watched = loop_watch(pod->worker->loop, &outbound->client, descriptor, 0);
     if (!result_is_ok(&watched)) {
         refuse(outbound, watched.message);

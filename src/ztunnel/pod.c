@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "ztunnel/enrolment_proof.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/inner_tunnel.h"
 #include "ztunnel/live_walk.h"
@@ -42,6 +43,7 @@ static void free_pod(struct pod *pod)
     }
     broker_call_cancel(&pod->start_call);
     timer_disarm(&pod->drain_deadline);
+    enrolment_proof_free(pod->enrolment);
     hbone_pool_free(pod->tunnels);
     for (int kind = 0; kind < POD_STOCK_COUNT; kind++) {
         socket_stock_free(pod->stocks[kind][0]);
@@ -208,6 +210,8 @@ void pod_drain(struct pod *pod, uint64_t deadline_ms)
             proxy_listener_close(&pod->listeners[i]);
         }
         broker_call_cancel(&pod->start_call);
+        enrolment_proof_free(pod->enrolment);
+        pod->enrolment = NULL;
         LIST_FOR_EACH(link, &pod->inbound_tunnels) {
             inbound_tunnel_drain(LIST_ENTRY(link, struct inbound_tunnel, link));
         }

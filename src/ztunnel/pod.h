@@ -50,6 +50,7 @@ struct pod {
     struct list connections;                         /* struct connection */
     struct list workload_waits;
     struct pod_account account;
+    struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
     struct broker_call start_call;
     struct timer drain_deadline;
     unsigned listeners_ready;

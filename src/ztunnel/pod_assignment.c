@@ -1,6 +1,7 @@
 #include "ztunnel/pod_assignment.h"
 
 #include "base/memory.h"
+#include "ztunnel/enrolment_proof.h"
 #include "ztunnel/worker.h"
 
 struct pod_assignment {
@@ -22,6 +23,7 @@ struct report {
     struct posted posted;
     struct pod_assignment *assignment;
     struct result outcome;
+    struct enrolment_report enrolment;
 };
 
 static void deliver_started(struct posted *posted)
@@ -69,13 +71,33 @@ static void report_back(struct pod_assignment *assignment, struct report *report
     loop_post(assignment->control, &report->posted);
 }
 
+static void deliver_enrolment(struct posted *posted)
+{
+    struct report *report = CONTAINER_OF(posted, struct report, posted);
+    const struct pod_assignment *assignment = report->assignment;
+    if (!assignment->is_stopping) {
+        assignment->events->on_enrolment(assignment->context, &report->enrolment);
+    }
+    memory_free(report);
+}
+
+static void on_enrolment(void *context, const struct enrolment_report *found)
+{
+    struct report *report = NEW(struct report);
+    report->enrolment = *found;
+    report_back(context, report, deliver_enrolment);
+}
+
 static void on_pod_started(struct pod *pod, const struct result *outcome, void *context)
 {
     struct report *report = NEW(struct report);
     report->outcome = *outcome;
     report_back(context, report, deliver_started);
+    const struct pod_assignment *assignment = context;
     if (!result_is_ok(outcome)) {
         pod_drain(pod, 0);
+    } else if (assignment->events->on_enrolment != NULL) {
+        pod->enrolment = enrolment_proof_new(pod, on_enrolment, context);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "ztunnel/pod_state_dump.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "ztunnel/connection.h"
 
@@ -8,6 +9,7 @@
 struct dumped_pod {
     char *uid, *name, *namespace_, *service_account;
     bool is_up;
+    struct enrolment_report enrolment;
 };
 
 enum step { STEP_BEGIN, STEP_INBOUND, STEP_OUTBOUND, STEP_END };
@@ -32,7 +34,7 @@ static void collect_pod(const struct inpod_view *view, void *context)
         dump->pods = memory_resize(dump->pods, dump->capacity, sizeof *dump->pods);
     }
     dump->pods[dump->count++] = (struct dumped_pod){ string_duplicate(view->uid), string_duplicate(view->name),
-        string_duplicate(view->namespace_), string_duplicate(view->service_account), view->is_up };
+        string_duplicate(view->namespace_), string_duplicate(view->service_account), view->is_up, *view->enrolment };
 }
 
 static int compare_pods(const void *left, const void *right)
@@ -112,11 +114,28 @@ static void write_begin(const struct dumped_pod *pod, struct json_writer *json)
     }
 }
 
+static void write_enrolment(const struct enrolment_report *report, struct json_writer *json)
+{
+    char time[40];
+    json_write_key(json, "enrolment");
+    json_write_object_begin(json);
+    if (report->checked_wall_s != 0) {
+        clock_format_rfc3339(report->checked_wall_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+        json_write_member_string(json, "checked", time);
+    }
+    if (report->reason[0] != '\0') {
+        json_write_member_string(json, "reason", report->reason);
+    }
+    json_write_member_string(json, "state", enrolment_state_name(report->state));
+    json_write_object_end(json);
+}
+
 static void write_end(const struct dumped_pod *pod, struct json_writer *json)
 {
     if (pod->is_up) {
         json_write_object_end(json);
     }
+    write_enrolment(&pod->enrolment, json);
     json_write_key(json, "info");
     json_write_object_begin(json);
     json_write_member_string(json, "name", pod->name);

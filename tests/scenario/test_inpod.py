@@ -1,0 +1,274 @@
+"""In-pod mode against a scripted node agent: the whole of ZDS with real namespaces, and the proof of enrolment."""
+import json
+import os
+import socket
+
+import pytest
+
+from tests.lab import node_agent
+from tests.lab.certificates import Authority
+from tests.lab.control_plane import ControlPlane
+from tests.lab.messages import ca
+from tests.lab.node_agent import NodeAgent
+from tests.lab.process import ROOT, Program, binary, wait_until
+from tests.lab.topology import Topology, run, run_directory
+from tests.lab.ztunnel import RULES, capture, workload
+
+SERVER = ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", 8080, "echo"]
+
+
+class Node:
+    """One node with two captured pods, a ztunnel in shared mode, and the agent played by the test."""
+
+    def __init__(self):
+        self.topology = Topology(1)
+        self.node = self.topology.nodes["n1"]
+        self.client = self.topology.add_pod("n1", "client", "10.77.1.10", "fd77:1::10")
+        self.server = self.topology.add_pod("n1", "server", "10.77.1.11")
+        for pod in (self.client, self.server):
+            capture(pod)
+        self.agent = NodeAgent(os.path.join(run_directory(), "zds.sock"))
+        self.authority = Authority()
+        certificate, key, roots = self.authority.leaf("DNS:localhost", "IP:127.0.0.1")
+        self.ca = self.node.inside(lambda: ControlPlane(certificate=certificate, key=key, ca_handler=self.issue))
+        token = os.path.join(run_directory(), "token")
+        with open(token, "w") as file:
+            file.write("token")
+        self.model = {"workloads": [workload(self.client), workload(self.server)], "services": [], "policies": []}
+        self.environment = {
+            "INPOD_ENABLED": "true", "INPOD_UDS": self.agent.path, "XDS_ADDRESS": "", "LOCAL_XDS": json.dumps(self.model),
+            "CA_ADDRESS": f"https://127.0.0.1:{self.ca.port}", "CA_ROOT_CA": roots, "AUTH_TOKEN": token, "ZTUNNEL_WORKER_THREADS": "2",
+            "RUST_LOG": "info", "TERMINATION_GRACE_PERIOD_SECONDS": "10",
+        }
+        self.echo = Program("inpod-echo", SERVER, namespace=self.server)
+        self.echo.wait_line("listening")
+        self.ztunnel = self.start_ztunnel("inpod-ztunnel")
+        self.agent.accept()
+
+    def issue(self, request, _context):
+        identity = next(f.value.string_value for f in request.metadata.fields if f.key == "ImpersonatedIdentity")
+        return ca.IstioCertificateResponse(cert_chain=self.authority.sign_request(request.csr, identity))
+
+    def start_ztunnel(self, name, **environment):
+        return Program(name, [binary("ztunnel"), "proxy", "ztunnel"], namespace=self.node, environment={**self.environment, **environment})
+
+    def get(self, port, path):
+        return self.node.run("curl", "-s", "-m", "5", f"http://127.0.0.1:{port}{path}", check=False)
+
+    def is_ready(self):
+        return self.get(15021, "/healthz/ready") == "ready\n"
+
+    def pods(self):
+        return json.loads(self.get(15000, "/config_dump"))["workloadState"]
+
+    def wait_enrolment(self, uid, state):
+        def found():
+            enrolment = self.pods().get(uid, {}).get("enrolment", {})
+            return enrolment if enrolment.get("state") == state else None
+        try:
+            return wait_until(found, 40, f"{uid} to be {state}", interval=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.pods()}") from None
+
+    def exchange(self, payload=b"ping"):
+        """A word through client's capture to server and back."""
+        with self.client.inside(lambda: socket.create_connection((self.server.address, 8080), 10)) as connection:
+            connection.sendall(payload)
+            return connection.recv(100)
+
+    def stop(self):
+        self.ztunnel.assert_clean()
+        self.agent.stop()
+        self.ca.stop()
+        self.topology.remove()
+
+
+@pytest.fixture(scope="module")
+def node():
+    node = Node()
+    yield node
+    node.stop()
+
+
+def snapshot(node, *pods):
+    for pod in pods:
+        assert node.agent.add(f"uid-{pod.label}", pod) == ""
+    node.agent.finish_snapshot()
+    wait_until(node.is_ready, message="ready")
+
+
+def test_a_snapshot_makes_it_ready_and_the_pods_talk(node):
+    assert node.get(15021, "/healthz/ready") == "not ready, pending: workload proxy manager\n"
+    snapshot(node, node.client, node.server)
+    assert node.exchange() == b"ping"
+    pods = node.pods()
+    assert {uid: (p["state"], p["info"]["name"]) for uid, p in pods.items()} == {
+        "uid-client": ("Up", "client"), "uid-server": ("Up", "server")}
+    assert "workload_manager_active_proxy_count 2" in node.get(15020, "/metrics")
+
+
+def test_enrolment_is_proven_without_trace_in_traffic_metrics_and_access_log(node):
+    for uid in ("uid-client", "uid-server"):
+        proof = node.wait_enrolment(uid, "Proven")
+        assert proof["checked"].endswith("Z")
+    assert node.ztunnel.lines("enrolment checked", "uid-client", "Proven")
+    metrics = node.get(15020, "/metrics")
+    assert 'ambar_unenrolled_pods{reason="capture"} 0' in metrics
+    assert "192.0.2." not in "\n".join(node.ztunnel.lines("\taccess\t"))
+    assert "127.0.2." not in node.ztunnel.text()
+
+
+def test_a_reconnect_of_the_agent_keeps_what_it_names_and_cuts_the_rest(node):
+    with node.client.inside(lambda: socket.create_connection((node.server.address, 8080), 10)) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(10) == b"one"
+        node.agent.hang_up()
+        wait_until(lambda: not node.is_ready(), message="not ready")
+        connection.sendall(b"two")  # what runs goes on without the agent
+        assert connection.recv(10) == b"two"
+        node.agent.accept()
+        assert node.agent.ask(node_agent.keep("uid-client")) == ""
+        assert node.agent.add("uid-server", node.server) == ""
+        node.agent.finish_snapshot()
+        connection.sendall(b"three")
+        assert connection.recv(10) == b"three"
+        node.agent.hang_up()
+        node.agent.accept()
+        assert node.agent.ask(node_agent.keep("uid-server")) == ""
+        node.agent.finish_snapshot()  # names the client no more
+        connection.settimeout(10)
+        try:
+            assert connection.recv(10) == b""
+        except ConnectionResetError:
+            pass
+    wait_until(lambda: set(node.pods()) == {"uid-server"}, message="only the server")
+    assert node.agent.add("uid-client", node.client) == ""
+    assert node.exchange() == b"ping"
+
+
+def test_a_namespace_has_one_identity_only(node):
+    assert node.agent.add("uid-usurper", node.client) == ""
+    wait_until(lambda: set(node.pods()) == {"uid-usurper", "uid-server"}, message="the first holder to be gone")
+    assert node.exchange() == b"ping"
+    assert node.agent.add("uid-client", node.client) == ""
+    wait_until(lambda: set(node.pods()) == {"uid-client", "uid-server"}, message="the usurper to be gone")
+
+
+@pytest.mark.parametrize("message, text", [
+    (node_agent.keep("uid-client"), 'failure to process message : ProtocolError("pod keep received after snapshot")'),
+    (node_agent.SNAPSHOT_SENT, 'failure to process message : ProtocolError("pod snapshot received already")'),
+    (b"\xff" * 40, "failure to read message : WorkloadRequest: malformed field"),
+    (b"\x22\x00", "failure to read message : no payload"),
+    (node_agent.add("uid-x"), "failure to read message : No control message"),
+    (node_agent.keep("x" * 1100), "failure to read message : message truncated: more than 1024 bytes"),
+], ids=["keep", "snapshot", "garbage", "no payload", "no descriptor", "too long"])
+def test_a_violation_is_answered_and_ends_the_connection_only(node, message, text):
+    assert node.agent.ask(message) == text
+    node.agent.assert_hung_up()
+    node.agent.accept()
+    snapshot(node, node.client, node.server)
+    assert node.exchange() == b"ping"
+
+
+def passed_descriptors(pid):
+    """Descriptors of the kinds that an agent passes; sockets come and go with stocks and tunnels."""
+    names = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            names.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except FileNotFoundError:
+            pass
+    return sorted(n for n in names if not n.startswith(("socket:", "anon_inode:")))
+
+
+def test_a_hostile_agent_costs_no_descriptor(node):
+    null = os.open("/dev/null", os.O_RDONLY)
+    client = os.open(node.client.path, os.O_RDONLY)
+    try:
+        before = passed_descriptors(node.ztunnel.pid)
+        assert "is not a network namespace" in node.agent.ask(node_agent.add("uid-x"), [null])
+        for descriptors in ([client] * 2, [client] * 253):
+            assert node.agent.ask(node_agent.add("uid-x"), descriptors) == f"failure to read message : Expected 1 FD, got {len(descriptors)}"
+            node.agent.assert_hung_up()
+            node.agent.accept()
+        node.agent.send(node_agent.add("uid-x", with_info=False), [client])
+        assert "workload_info is required but not present" in node.agent.answer()
+        node.agent.assert_hung_up()
+        node.agent.accept()
+        assert node.agent.ask(node_agent.keep("uid-client"), [client]) == "failure to read message : Unexpected control message"
+        node.agent.assert_hung_up()
+        node.agent.accept()
+        node.agent.connection.setblocking(False)
+        flood = 0
+        try:
+            for flood in range(100_000):  # and never read an answer
+                node.agent.send(node_agent.keep("uid-client"))
+        except (BlockingIOError, BrokenPipeError):
+            pass
+        node.agent.hang_up()
+        node.agent.accept()
+        snapshot(node, node.client, node.server)
+        assert node.exchange() == b"ping"
+        wait_until(lambda: passed_descriptors(node.ztunnel.pid) == before, message=f"descriptors to be {before}")
+    finally:
+        os.close(null)
+        os.close(client)
+
+
+def test_a_port_that_is_taken_is_said_and_tried_again(node):
+    def listen():
+        squatter = socket.socket(socket.AF_INET6)
+        squatter.bind(("::", 15006))
+        squatter.listen()
+        return squatter
+    pod = node.topology.add_pod("n1", "squatted", "10.77.1.12")
+    squatter = pod.inside(listen)
+    answer = node.agent.add("uid-squatted", pod)
+    assert answer.startswith("failure to start proxy : failed to bind to address"), answer
+    assert not node.is_ready()
+    assert node.pods()["uid-squatted"]["state"] == "Pending"
+    assert "workload_manager_pending_proxy_count 1" in node.get(15020, "/metrics")
+    squatter.close()
+    node.ztunnel.wait_line("retrying workload uid-squatted", timeout=20)
+    wait_until(node.is_ready, 20, "ready after the retry")
+    assert node.agent.ask(node_agent.delete("uid-squatted")) == ""
+    node.topology.remove_pod("squatted")
+
+
+def test_an_escaping_pod_is_reported(node):
+    """Rules gone: what the pod sends is no longer ours. An address gone: it is not who it says."""
+    node.server.run("nft", "delete", "table", "inet", "test-nat")
+    # The check at enrolment: the pod is named anew.
+    assert node.agent.ask(node_agent.delete("uid-server")) == ""
+    assert node.agent.add("uid-server", node.server) == ""
+    proof = node.wait_enrolment("uid-server", "Failed")
+    assert "192.0.2.192:9 was not captured" in proof["reason"]
+    node.ztunnel.wait_line("enrolment failed: traffic of this pod may escape the mesh", "uid-server")
+    assert 'ambar_unenrolled_pods{reason="capture"} 1' in node.get(15020, "/metrics")
+    run("ip", "netns", "exec", node.server.name, "nft", "-f", "-", input=RULES)
+    node.wait_enrolment("uid-server", "Proven")
+
+
+def test_a_pod_without_its_address_is_reported(node):
+    pod = node.topology.add_pod("n1", "server2", "10.77.1.13")
+    capture(pod)
+    # It claims to be the server, whose address it has not.
+    assert node.agent.add("uid-liar", pod, name="server", account="server") == ""
+    proof = node.wait_enrolment("uid-liar", "Failed")
+    assert proof["reason"] == "the network namespace does not own the workload's address 10.77.1.11"
+    assert 'ambar_unenrolled_pods{reason="address"} 1' in node.get(15020, "/metrics")
+    assert node.agent.ask(node_agent.delete("uid-liar")) == ""
+    node.topology.remove_pod("server2")
+
+
+def test_a_restarted_agent_and_a_restarted_proxy_meet_again(node):
+    node.agent.stop()
+    os.unlink(node.agent.path)
+    node.ztunnel.wait_line("failed to connect to the Istio CNI node agent over")
+    node.ztunnel.kill()
+    node.ztunnel = node.start_ztunnel("inpod-ztunnel-2")
+    node.ztunnel.wait_line("failed to connect to the Istio CNI node agent over")
+    node.agent.listen()
+    node.agent.accept()
+    snapshot(node, node.client, node.server)
+    assert node.exchange() == b"ping"
