@@ -1,5 +1,6 @@
 #include "ztunnel/inner_tunnel.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "http/hbone_session.h"
 #include "tls/handshake.h"
@@ -7,6 +8,8 @@
 #include "ztunnel/inbound.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
+#include "ztunnel/record_counting.h"
+#include "ztunnel/revoked_tunnels.h"
 #include "ztunnel/worker.h"
 
 #include <errno.h>
@@ -34,6 +37,7 @@ struct inner_tunnel {
     int descriptor;
     struct io_watch watch;
     struct tls_handshake *handshake;
+    uint64_t handshake_start_ns;
 };
 
 static void forget_handshake(struct inner_tunnel *inner)
@@ -135,6 +139,7 @@ static void start_session(struct inner_tunnel *inner)
     struct worker *worker = inner->pod->worker;
     struct tls_peer peer;
     struct record_layer *layer = tls_handshake_finish(inner->handshake, &peer);
+    record_counting_start(layer, worker, HBONE_CLIENT);
     const struct spiffe_identity *identity = tls_peer_identity(&peer);
     int descriptor = inner->descriptor;
     inner->descriptor = -1;
@@ -144,6 +149,7 @@ static void start_session(struct inner_tunnel *inner)
     inner->session =
         hbone_session_new(worker->loop, layer, descriptor, HBONE_CLIENT, &settings, &SESSION_EVENTS, inner);
     worker_count_role(worker, METRIC_TUNNELS_OPENED, "client");
+    worker_observe_handshake(worker, "client", inner->handshake_start_ns);
     inner->events->on_open(inner->context, inner->session, identity != NULL ? identity->uri : "");
     tls_peer_clear(&peer);
 }
@@ -166,6 +172,7 @@ static void step_handshake(struct inner_tunnel *inner)
     char error[320];
     snprintf(error, sizeof error, "io error: %s", tls_handshake_failure(inner->handshake));
     worker_count_role(inner->pod->worker, METRIC_HANDSHAKE_FAILURES, "client");
+    revoked_tunnels_count_refusal(inner->pod->worker, inner->handshake, "source");
     fail(inner, error);
 }
 
@@ -198,6 +205,7 @@ static void begin(struct deferred *deferred)
         return;
     }
     worker_count_role(inner->pod->worker, METRIC_HANDSHAKES, "client");
+    inner->handshake_start_ns = clock_monotonic_ns();
     step_handshake(inner);
 }
 
@@ -249,6 +257,11 @@ void inner_tunnel_close(struct inner_tunnel *inner)
     }
     timer_arm_after_ms(inner->pod->worker->loop, &inner->deadline, GOODBYE_MS);
     free_if_over(inner);
+}
+
+struct hbone_session *inner_tunnel_session(const struct list *link)
+{
+    return LIST_ENTRY(link, struct inner_tunnel, link)->session;
 }
 
 void inner_tunnels_abort(struct list *inner_tunnels)

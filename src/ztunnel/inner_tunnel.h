@@ -31,6 +31,9 @@ struct inner_tunnel *inner_tunnel_new(struct pod *pod, struct hbone_stream *oute
 /* No more events. What the session still has to say leaves first. */
 void inner_tunnel_close(struct inner_tunnel *inner);
 
+/* Of one on a pod's list; NULL before its handshake has ended. */
+struct hbone_session *inner_tunnel_session(const struct list *link);
+
 /* Ends every inner tunnel of a list at once: their pod is going. */
 void inner_tunnels_abort(struct list *inner_tunnels);
 

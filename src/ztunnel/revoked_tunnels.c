@@ -3,6 +3,7 @@
 #include "tls/alert.h"
 #include "tls/revocation.h"
 #include "ztunnel/inbound.h"
+#include "ztunnel/inner_tunnel.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/worker.h"
@@ -59,6 +60,12 @@ static struct hbone_session *next_outbound(const struct pod *pod, const struct r
 {
     struct search search = { lists, NULL };
     hbone_pool_for_each(pod->tunnels, visit_outbound, &search);
+    LIST_FOR_EACH(link, &pod->inner_tunnels) {
+        struct hbone_session *inner = inner_tunnel_session(link);
+        if (inner != NULL) {
+            visit_outbound(&search, NULL, inner);
+        }
+    }
     return search.found;
 }
 
