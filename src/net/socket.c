@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/sockios.h>
@@ -250,6 +251,15 @@ bool socket_original_destination(int descriptor, struct socket_address *destinat
     return translated_destination(descriptor, SOL_IP, SO_ORIGINAL_DST, destination) ||
            translated_destination(descriptor, SOL_IPV6, IP6T_SO_ORIGINAL_DST, destination) ||
            socket_local_address(descriptor, destination);
+}
+
+void socket_yield_to_successor(int listener)
+{
+    /* The port group's members have numbers in the order in which they joined. A number that nobody has is ignored, so that a
+     * listener without successor goes on, and a successor alone is not bothered by what its predecessor left. */
+    struct sock_filter choose_second[] = { BPF_STMT(BPF_RET | BPF_K, 1) };
+    const struct sock_fprog program = { 1, choose_second };
+    (void)setsockopt(listener, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
 }
 
 int socket_take_error(int descriptor)

@@ -77,6 +77,10 @@ bool socket_original_destination(int descriptor, struct socket_address *destinat
 bool socket_local_address(int descriptor, struct socket_address *address);
 bool socket_peer_address(int descriptor, struct socket_address *address);
 
+/* Lets new connections go to the listener that joined this one's port group after it (SO_REUSEPORT, a successor), if there is
+ * one; those under way stay. A listener closed without this resets connections that were already made and not yet accepted. */
+void socket_yield_to_successor(int listener);
+
 /* SO_ERROR, and clears it. */
 int socket_take_error(int descriptor);
 

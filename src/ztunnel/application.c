@@ -14,6 +14,7 @@
 #include "ztunnel/inpod_manager.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/metrics_server.h"
+#include "ztunnel/own_identity.h"
 #include "ztunnel/pod_assignment.h"
 #include "ztunnel/process_sandbox.h"
 #include "ztunnel/readiness.h"
@@ -51,12 +52,12 @@ struct application {
     struct xds_feed *feed;
     struct revocation_watch *revocations; /* NULL: off */
     struct pod_launch_site launch_site;
-    struct network_namespace own_namespace;
     struct mesh_version *local_version; /* what the local file made; NULL: there was none */
     struct live_view *live;
     struct inpod_manager *pods;
     bool have_pods_stopped;
-    struct pod_assignment *own;        /* shared mode: ztunnel's own identity; NULL: none */
+    struct own_identity *own; /* shared mode; NULL: none */
+    bool has_own_stopped;
     struct pod_assignment **dedicated; /* one per worker */
     size_t dedicated_started;
     size_t dedicated_running;
@@ -174,7 +175,7 @@ static void on_pods_ready_change(void *context, bool is_ready)
 
 static void stop_when_empty(struct application *application)
 {
-    if (application->have_pods_stopped && application->own == NULL) {
+    if (application->have_pods_stopped && (application->own == NULL || application->has_own_stopped)) {
         loop_stop(application->loop);
     }
 }
@@ -186,45 +187,16 @@ static void on_pods_stopped(void *context)
     stop_when_empty(application);
 }
 
-static void on_own_started(void *context, const struct result *outcome)
-{
-    (void)context;
-    if (!result_is_ok(outcome)) {
-        log_print(LOG_ERROR, "ztunnel::proxy", "failed to serve ztunnel's own identity: %s", outcome->message);
-    }
-}
-
 static void on_own_stopped(void *context)
 {
     struct application *application = context;
-    application->own = NULL;
+    application->has_own_stopped = true;
     stop_when_empty(application);
-}
-
-static const struct pod_assignment_events OWN_EVENTS = { on_own_started, on_own_stopped, NULL };
-
-/* Our own pod answers HBONE too, so that its ports can be reached under its identity (dataplane §2.4). */
-static void start_own(struct application *application)
-{
-    const struct configuration *configuration = application->configuration;
-    if (text_is_empty(configuration->pod_name) || text_is_empty(configuration->pod_namespace) ||
-        text_is_empty(configuration->service_account)) {
-        return;
-    }
-    struct result opened = network_namespace_open_current(&application->own_namespace);
-    if (!result_is_ok(&opened)) {
-        on_own_started(application, &opened);
-        return;
-    }
-    struct pod_information information = { string_duplicate("ztunnel"), string_duplicate(configuration->pod_name),
-        string_duplicate(configuration->pod_namespace), string_duplicate(configuration->service_account) };
-    application->own = pod_assignment_start(application->loop, &application->workers[0], &information,
-        BROKER_OWN_NAMESPACE_HANDLE, &OWN_EVENTS, application);
 }
 
 static void start_shared(struct application *application)
 {
-    start_own(application);
+    application->own = own_identity_start(application->loop, &application->workers[0]);
     application->launch_site = (struct pod_launch_site){
         .control = application->loop,
         .broker = application->broker,
@@ -235,7 +207,7 @@ static void start_shared(struct application *application)
         .socket_path = application->configuration->inpod_socket_path,
         .launcher = pod_launcher_of(&application->launch_site),
         .metrics = application->shard,
-        .own_namespace = application->own != NULL ? &application->own_namespace : NULL,
+        .own_namespace = application->own != NULL ? own_identity_namespace(application->own) : NULL,
         .on_ready_change = on_pods_ready_change,
         .on_stopped = on_pods_stopped,
         .context = application,
@@ -272,7 +244,7 @@ static void begin_stop(struct application *application)
     application->readiness = NULL;
     if (application->pods != NULL) {
         if (application->own != NULL) {
-            pod_assignment_stop(application->own, deadline_ms);
+            own_identity_stop(application->own, deadline_ms, on_own_stopped, application);
         }
         inpod_manager_stop(application->pods, deadline_ms);
         return;
@@ -324,7 +296,11 @@ static struct result watch_signals(struct application *application)
 
 static void on_quit(void *context)
 {
-    begin_stop(context);
+    struct application *application = context;
+    if (!application->is_stopping) {
+        log_print(LOG_INFO, "ztunnel::signal", "received explicit shutdown signal");
+    }
+    begin_stop(application);
 }
 
 static void on_broker_death(void *context, const struct result *reason)
@@ -527,7 +503,7 @@ static void free_all(struct application *application)
     metrics_server_free(application->metrics_server);
     readiness_free(application->readiness);
     inpod_manager_free(application->pods);
-    network_namespace_close(&application->own_namespace);
+    own_identity_free(application->own);
     if (application->shared.certificates != NULL) {
         certificate_store_free(application->shared.certificates);
     }
@@ -563,7 +539,6 @@ struct result application_run(const struct configuration *configuration)
 {
     struct application *application = NEW(struct application);
     application->configuration = configuration;
-    application->own_namespace.descriptor = -1;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     socket_raise_descriptor_limit();

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "net/socket.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/inner_tunnel.h"
@@ -26,6 +27,9 @@ static const struct {
     [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG, outbound_accept },
 };
 
+/* Longer than a handshake takes that was begun before a successor got all new ones. */
+#define LISTENERS_END_MS 100
+
 static void bind_next(struct pod *pod);
 
 void pod_information_free(struct pod_information *information)
@@ -43,6 +47,7 @@ static void free_pod(struct pod *pod)
     }
     broker_call_cancel(&pod->start_call);
     timer_disarm(&pod->drain_deadline);
+    timer_disarm(&pod->listeners_end);
     enrolment_proof_free(pod->enrolment);
     hbone_pool_free(pod->tunnels);
     for (int kind = 0; kind < POD_STOCK_COUNT; kind++) {
@@ -70,7 +75,7 @@ static bool is_idle(const struct pod *pod)
 void pod_check_drained(struct pod *pod)
 {
     /* While connections are being cut one by one, the pod must survive the loop over them. */
-    if (pod->state == POD_DRAINING && !pod->is_cutting && is_idle(pod)) {
+    if (pod->state == POD_DRAINING && !pod->is_cutting && !timer_is_armed(&pod->listeners_end) && is_idle(pod)) {
         free_pod(pod);
     }
 }
@@ -191,6 +196,14 @@ static void cut_connections(struct pod *pod, const char *reason)
     pod->is_cutting = false;
 }
 
+static void close_listeners(struct pod *pod)
+{
+    timer_disarm(&pod->listeners_end);
+    for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+        proxy_listener_close(&pod->listeners[i]);
+    }
+}
+
 static void on_drain_deadline(struct timer *timer)
 {
     struct pod *pod = CONTAINER_OF(timer, struct pod, drain_deadline);
@@ -198,27 +211,53 @@ static void on_drain_deadline(struct timer *timer)
         log_print(
             LOG_WARN, "ztunnel::drain", "drain duration expired with pending connections, forcefully shutting down");
     }
+    close_listeners(pod);
     cut_connections(pod, "connection closed due to connection drain");
     pod_check_drained(pod);
+}
+
+static void on_listeners_end(struct timer *timer)
+{
+    struct pod *pod = CONTAINER_OF(timer, struct pod, listeners_end);
+    close_listeners(pod);
+    pod_check_drained(pod);
+}
+
+/* New connections go to a successor from now on; those whose handshake is under way are still ours. */
+static void yield_listeners(struct pod *pod)
+{
+    for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+        if (pod->listeners[i].descriptor >= 0) {
+            socket_yield_to_successor(pod->listeners[i].descriptor);
+        }
+    }
+    pod->listeners_end.on_expire = on_listeners_end;
+    timer_arm_after_ms(pod->worker->loop, &pod->listeners_end, LISTENERS_END_MS);
+}
+
+static void begin_drain(struct pod *pod)
+{
+    pod->state = POD_DRAINING;
+    broker_call_cancel(&pod->start_call);
+    enrolment_proof_free(pod->enrolment);
+    pod->enrolment = NULL;
+    yield_listeners(pod);
+    LIST_FOR_EACH(link, &pod->inbound_tunnels) {
+        inbound_tunnel_drain(LIST_ENTRY(link, struct inbound_tunnel, link));
+    }
 }
 
 void pod_drain(struct pod *pod, uint64_t deadline_ms)
 {
     if (pod->state != POD_DRAINING) {
-        pod->state = POD_DRAINING;
-        for (int i = 0; i < POD_LISTENER_COUNT; i++) {
-            proxy_listener_close(&pod->listeners[i]);
-        }
-        broker_call_cancel(&pod->start_call);
-        enrolment_proof_free(pod->enrolment);
-        pod->enrolment = NULL;
-        LIST_FOR_EACH(link, &pod->inbound_tunnels) {
-            inbound_tunnel_drain(LIST_ENTRY(link, struct inbound_tunnel, link));
-        }
+        begin_drain(pod);
     }
-    /* Always by the timer, so that the pod is never freed under its caller. */
+    if (deadline_ms == 0) {
+        close_listeners(pod);
+    }
+    /* Always by a timer, so that the pod is never freed under its caller. */
     pod->drain_deadline.on_expire = on_drain_deadline;
-    timer_arm_after_ms(pod->worker->loop, &pod->drain_deadline, is_idle(pod) ? 0 : deadline_ms);
+    timer_arm_after_ms(pod->worker->loop, &pod->drain_deadline, deadline_ms);
 }
 
 const struct workload *pod_workload(const struct pod *pod)

@@ -53,6 +53,7 @@ struct pod {
     struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
     struct broker_call start_call;
     struct timer drain_deadline;
+    struct timer listeners_end; /* while draining: listeners stay open for what was already on its way to them */
     unsigned listeners_ready;
     /* Told once, when all listeners are bound or one could not be. */
     void (*on_started)(struct pod *pod, const struct result *outcome, void *context);
@@ -67,7 +68,7 @@ struct pod {
 struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
     void (*on_started)(struct pod *, const struct result *, void *), void *context);
 
-/* Stops accepting; connections may go on until `deadline_ms` has passed, then they are cut. 0 cuts them now. The pod frees itself
+/* Yields new connections to a successor, if there is one, and stops accepting a moment later (at once for 0); connections may go on until `deadline_ms` has passed, then they are cut. 0 cuts them now. The pod frees itself
  * when the last one has gone. */
 void pod_drain(struct pod *pod, uint64_t deadline_ms);
 

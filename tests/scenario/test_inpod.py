@@ -1,105 +1,25 @@
 """In-pod mode against a scripted node agent: the whole of ZDS with real namespaces, and the proof of enrolment."""
-import json
 import os
 import socket
 
 import pytest
 
 from tests.lab import node_agent
-from tests.lab.certificates import Authority
-from tests.lab.control_plane import ControlPlane
-from tests.lab.messages import ca
-from tests.lab.node_agent import NodeAgent
-from tests.lab.process import ROOT, Program, binary, wait_until
-from tests.lab.topology import Topology, run, run_directory
-from tests.lab.ztunnel import RULES, capture, workload
-
-SERVER = ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", 8080, "echo"]
-
-
-class Node:
-    """One node with two captured pods, a ztunnel in shared mode, and the agent played by the test."""
-
-    def __init__(self):
-        self.topology = Topology(1)
-        self.node = self.topology.nodes["n1"]
-        self.client = self.topology.add_pod("n1", "client", "10.77.1.10", "fd77:1::10")
-        self.server = self.topology.add_pod("n1", "server", "10.77.1.11")
-        for pod in (self.client, self.server):
-            capture(pod)
-        self.agent = NodeAgent(os.path.join(run_directory(), "zds.sock"))
-        self.authority = Authority()
-        certificate, key, roots = self.authority.leaf("DNS:localhost", "IP:127.0.0.1")
-        self.ca = self.node.inside(lambda: ControlPlane(certificate=certificate, key=key, ca_handler=self.issue))
-        token = os.path.join(run_directory(), "token")
-        with open(token, "w") as file:
-            file.write("token")
-        self.model = {"workloads": [workload(self.client), workload(self.server)], "services": [], "policies": []}
-        self.environment = {
-            "INPOD_ENABLED": "true", "INPOD_UDS": self.agent.path, "XDS_ADDRESS": "", "LOCAL_XDS": json.dumps(self.model),
-            "CA_ADDRESS": f"https://127.0.0.1:{self.ca.port}", "CA_ROOT_CA": roots, "AUTH_TOKEN": token, "ZTUNNEL_WORKER_THREADS": "2",
-            "RUST_LOG": "info", "TERMINATION_GRACE_PERIOD_SECONDS": "10",
-        }
-        self.echo = Program("inpod-echo", SERVER, namespace=self.server)
-        self.echo.wait_line("listening")
-        self.ztunnel = self.start_ztunnel("inpod-ztunnel")
-        self.agent.accept()
-
-    def issue(self, request, _context):
-        identity = next(f.value.string_value for f in request.metadata.fields if f.key == "ImpersonatedIdentity")
-        return ca.IstioCertificateResponse(cert_chain=self.authority.sign_request(request.csr, identity))
-
-    def start_ztunnel(self, name, **environment):
-        return Program(name, [binary("ztunnel"), "proxy", "ztunnel"], namespace=self.node, environment={**self.environment, **environment})
-
-    def get(self, port, path):
-        return self.node.run("curl", "-s", "-m", "5", f"http://127.0.0.1:{port}{path}", check=False)
-
-    def is_ready(self):
-        return self.get(15021, "/healthz/ready") == "ready\n"
-
-    def pods(self):
-        return json.loads(self.get(15000, "/config_dump"))["workloadState"]
-
-    def wait_enrolment(self, uid, state):
-        def found():
-            enrolment = self.pods().get(uid, {}).get("enrolment", {})
-            return enrolment if enrolment.get("state") == state else None
-        try:
-            return wait_until(found, 40, f"{uid} to be {state}", interval=0.1)
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {self.pods()}") from None
-
-    def exchange(self, payload=b"ping"):
-        """A word through client's capture to server and back."""
-        with self.client.inside(lambda: socket.create_connection((self.server.address, 8080), 10)) as connection:
-            connection.sendall(payload)
-            return connection.recv(100)
-
-    def stop(self):
-        self.ztunnel.assert_clean()
-        self.agent.stop()
-        self.ca.stop()
-        self.topology.remove()
-
+from tests.lab.inpod import Node
+from tests.lab.process import wait_until
+from tests.lab.topology import run
+from tests.lab.ztunnel import RULES, capture
 
 @pytest.fixture(scope="module")
 def node():
-    node = Node()
+    node = Node().start()
     yield node
     node.stop()
 
 
-def snapshot(node, *pods):
-    for pod in pods:
-        assert node.agent.add(f"uid-{pod.label}", pod) == ""
-    node.agent.finish_snapshot()
-    wait_until(node.is_ready, message="ready")
-
-
 def test_a_snapshot_makes_it_ready_and_the_pods_talk(node):
     assert node.get(15021, "/healthz/ready") == "not ready, pending: workload proxy manager\n"
-    snapshot(node, node.client, node.server)
+    node.snapshot()
     assert node.exchange() == b"ping"
     pods = node.pods()
     assert {uid: (p["state"], p["info"]["name"]) for uid, p in pods.items()} == {
@@ -166,7 +86,7 @@ def test_a_violation_is_answered_and_ends_the_connection_only(node, message, tex
     assert node.agent.ask(message) == text
     node.agent.assert_hung_up()
     node.agent.accept()
-    snapshot(node, node.client, node.server)
+    node.snapshot()
     assert node.exchange() == b"ping"
 
 
@@ -207,7 +127,7 @@ def test_a_hostile_agent_costs_no_descriptor(node):
             pass
         node.agent.hang_up()
         node.agent.accept()
-        snapshot(node, node.client, node.server)
+        node.snapshot()
         assert node.exchange() == b"ping"
         wait_until(lambda: passed_descriptors(node.ztunnel.pid) == before, message=f"descriptors to be {before}")
     finally:
@@ -270,5 +190,5 @@ def test_a_restarted_agent_and_a_restarted_proxy_meet_again(node):
     node.ztunnel.wait_line("failed to connect to the Istio CNI node agent over")
     node.agent.listen()
     node.agent.accept()
-    snapshot(node, node.client, node.server)
+    node.snapshot()
     assert node.exchange() == b"ping"
