@@ -241,12 +241,22 @@ lint: $(GENERATED_H)
 	@printf '%s\n' $(wildcard src/*/*.c) | xargs -P $(JOBS) -n 8 sh -c 'clang-tidy --quiet --warnings-as-errors="*" \
 		--checks="$(TIDY_CHECKS)" "$$@" -- $(CPPFLAGS_ALL) -std=gnu17 -DAMBAR_VERSION=1 -DAMBAR_GIT_REVISION=1 2>/dev/null' clang-tidy && echo "clang-tidy: clean"
 
-.PHONY: install clean help docs
+.PHONY: install image-root image clean help docs
+SHARE := $(DESTDIR)$(PREFIX)/share
 install: all
-	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ambar/examples
+	@install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/ambar/examples $(SHARE)/ambar/deploy $(SHARE)/doc/ambar
 	@install -m 755 $(PROGRAM_BINARIES) $(DESTDIR)$(PREFIX)/bin
-	@cp -r examples/. $(DESTDIR)$(PREFIX)/share/ambar/examples
+	@cp -r examples/. $(SHARE)/ambar/examples
+	@cp -r deploy/. $(SHARE)/ambar/deploy
+	@install -m 644 README.md LICENSE $(wildcard docs/*.md) $(SHARE)/doc/ambar
 	@echo "installed $(PROGRAMS) in $(DESTDIR)$(PREFIX)/bin"
+
+# The root filesystem of ztunnel's image, without a container engine; deploy/Dockerfile takes it as it is.
+image-root: $(BUILD)/bin/ztunnel
+	@deploy/image_root.sh $(BUILD)/bin/ztunnel $(BUILD)/image-root
+
+image:
+	@docker build -f deploy/Dockerfile --build-arg GIT_REVISION=$(GIT_REVISION) -t ambar-ztunnel:$(VERSION) .
 
 # The reference page of settings, made from the code's own table.
 docs: $(BUILD)/bin/ztunnel
@@ -265,6 +275,8 @@ help:
 	'make sanitize      both under ASan and UBSan       make tsan        threaded code under ThreadSanitizer' \
 	'make fuzz T=600    fuzz every parser for T seconds make bench       measure against direct and plain relay' \
 	'make format        clang-format                    make lint        includes, format, clang-tidy' \
-	'make docs          make docs/configuration.md      make install     DESTDIR= PREFIX=/usr/local'
+	'make docs          make docs/configuration.md      make install     DESTDIR= PREFIX=/usr/local' \
+	'make image-root    the root filesystem of ztunnel'\''s image, without a container engine' \
+	'make image         the image, with docker'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
