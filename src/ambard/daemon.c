@@ -331,7 +331,9 @@ struct result daemon_run(const struct ambard_settings *settings)
     daemon->metrics = metric_registry_new(AMBARD_METRICS, AMBARD_METRIC_COUNT);
     daemon->shard = metric_shard_new(daemon->metrics);
     socket_raise_descriptor_limit();
-    const struct log_settings log = { settings->log_format == 1, settings->log_filter, STDOUT_FILENO };
+    const struct log_settings log = {
+        .is_json = settings->log_format == 1, .filter = settings->log_filter, .output = STDOUT_FILENO
+    };
     struct result outcome = watch_signals(daemon);
     if (result_is_ok(&outcome)) {
         outcome = log_start(&log);

@@ -37,6 +37,7 @@ static struct {
     pthread_t writer;
     int output;
     int wake_descriptor;
+    const char *always;
     bool is_json;
 } state = { .mutex = PTHREAD_MUTEX_INITIALIZER, .output = STDERR_FILENO, .wake_descriptor = -1 };
 
@@ -104,7 +105,8 @@ static void report_dropped(struct log_queue *queue, struct writer *out)
         return;
     }
     struct log_field count = LOG_NUMBER("lines", dropped - queue->dropped_reported);
-    struct log_line line = { clock_wall_ns(), LOG_WARN, TARGET, "log queue was full, lines were dropped", &count, 1 };
+    struct log_line line = { clock_wall_ns(), LOG_WARN, TARGET, "log queue was full, lines were dropped", &count, 1,
+        NULL };
     format_line(&line, state.is_json, out);
     queue->dropped_reported = dropped;
 }
@@ -213,6 +215,7 @@ static int start_writer(void)
 
 struct result log_start(const struct log_settings *settings)
 {
+    state.always = settings->always;
     RESULT_TRY(log_set_filter(settings->filter == NULL ? "info" : settings->filter));
     state.is_json = settings->is_json;
     state.output = settings->output;
@@ -264,7 +267,7 @@ static const struct log_filter *publish(struct log_filter *filter)
 struct result log_set_filter(const char *filter)
 {
     struct log_filter *parsed;
-    RESULT_TRY(log_filter_parse(filter, &parsed));
+    RESULT_TRY(log_filter_parse(state.always, filter, &parsed));
     pthread_mutex_lock(&state.mutex);
     atomic_store_explicit(&current_filter, publish(parsed), memory_order_release);
     pthread_mutex_unlock(&state.mutex);
@@ -295,35 +298,57 @@ static void deliver(struct log_queue *queue, struct bytes line)
 void log_write(
     enum log_level level, const char *target, const char *message, const struct log_field *fields, size_t field_count)
 {
+    log_write_in(NULL, level, target, message, fields, field_count);
+}
+
+void log_write_in(const struct log_spans *spans, enum log_level level, const char *target, const char *message,
+    const struct log_field *fields, size_t field_count)
+{
     struct log_queue *queue = queue_of_thread();
     bool is_json = atomic_load_explicit(&is_running, memory_order_acquire) && state.is_json;
-    struct log_line line = { clock_wall_ns(), level, target, message, fields, field_count };
+    struct log_line line = { clock_wall_ns(), level, target, message, fields, field_count, spans };
     struct writer out = writer_fixed(queue->line, sizeof queue->line);
     format_line(&line, is_json, &out);
     if (out.has_overflowed) {
         /* Half a line helps nobody who reads it as JSON. */
-        struct log_line instead = { line.wall_ns, level, target, "a line too long for the log was left out", NULL, 0 };
+        struct log_line instead = { line.wall_ns, level, target, "a line too long for the log was left out", NULL, 0,
+            NULL };
         writer_clear(&out);
         format_line(&instead, is_json, &out);
     }
     deliver(queue, writer_bytes(&out));
 }
 
-void log_print(enum log_level level, const char *target, const char *format, ...)
+static void print(
+    const struct log_spans *spans, enum log_level level, const char *target, const char *format, va_list arguments)
 {
-    if (!log_is_enabled(level, target)) {
-        return;
-    }
     struct writer text = writer_growing();
     struct writer message = writer_growing();
-    va_list arguments;
-    va_start(arguments, format);
     writer_print_list(&text, format, arguments);
-    va_end(arguments);
     log_line_add_harmless(&message, writer_string(&text));
-    log_write(level, target, writer_string(&message), NULL, 0);
+    log_write_in(spans, level, target, writer_string(&message), NULL, 0);
     writer_free(&message);
     writer_free(&text);
+}
+
+void log_print(enum log_level level, const char *target, const char *format, ...)
+{
+    if (log_is_enabled(level, target)) {
+        va_list arguments;
+        va_start(arguments, format);
+        print(NULL, level, target, format, arguments);
+        va_end(arguments);
+    }
+}
+
+void log_print_in(const struct log_spans *spans, enum log_level level, const char *target, const char *format, ...)
+{
+    if (log_is_enabled(level, target)) {
+        va_list arguments;
+        va_start(arguments, format);
+        print(spans, level, target, format, arguments);
+        va_end(arguments);
+    }
 }
 
 struct log_statistics log_statistics(void)

@@ -102,20 +102,34 @@ static void finish(struct log_filter *filter)
     }
 }
 
-struct result log_filter_parse(const char *text, struct log_filter **filter)
+static struct result parse_list(struct log_filter *filter, const char *text, size_t *part_count)
 {
-    struct log_filter *parsed = NEW(struct log_filter);
     struct bytes rest = bytes_of_string(text);
     struct bytes part;
     while (bytes_split(&rest, ',', &part)) {
         part = bytes_trim(part);
-        struct result result = part.length == 0 ? result_ok() : parse_part(parsed, part);
-        if (!result_is_ok(&result)) {
-            log_filter_free(parsed);
-            return result;
+        if (part.length > 0) {
+            RESULT_TRY(parse_part(filter, part));
+            (*part_count)++;
         }
     }
-    if (!parsed->has_otherwise && parsed->rule_count == 0) {
+    return result_ok();
+}
+
+struct result log_filter_parse(const char *always, const char *text, struct log_filter **filter)
+{
+    struct log_filter *parsed = NEW(struct log_filter);
+    size_t part_count = 0;
+    struct result result = parse_list(parsed, always != NULL ? always : "", &part_count);
+    if (result_is_ok(&result)) {
+        part_count = 0;
+        result = parse_list(parsed, text, &part_count);
+    }
+    if (!result_is_ok(&result)) {
+        log_filter_free(parsed);
+        return result;
+    }
+    if (part_count == 0) {
         parsed->otherwise = LOG_INFO;
         parsed->has_otherwise = true;
     }

@@ -21,8 +21,9 @@ struct log_filter {
     struct log_rule *rules; /* longest target first */
 };
 
-/* Parses a comma list of `level` or `target=level`; a later part replaces an earlier one for the same target. */
-struct result log_filter_parse(const char *text, struct log_filter **filter);
+/* Parses a comma list of `level` or `target=level`; a later part replaces an earlier one for the same target. Without any part it
+ * is "info". `always` is parsed before it, and says nothing about that; NULL: nothing. */
+struct result log_filter_parse(const char *always, const char *text, struct log_filter **filter);
 void log_filter_free(struct log_filter *filter);
 
 bool log_filter_allows(const struct log_filter *filter, enum log_level level, const char *target);

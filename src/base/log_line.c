@@ -55,7 +55,8 @@ void log_line_add_harmless(struct writer *out, const char *text)
 
 static bool is_left_out(const struct log_field *field)
 {
-    return (field->kind == LOG_FIELD_STRING || field->kind == LOG_FIELD_DISPLAY) && field->value.text == NULL;
+    bool is_text = field->kind == LOG_FIELD_STRING || field->kind == LOG_FIELD_DISPLAY;
+    return field->name == NULL || (is_text && field->value.text == NULL);
 }
 
 static void add_plain_value(const struct log_field *field, struct writer *out)
@@ -81,6 +82,39 @@ static void add_plain_value(const struct log_field *field, struct writer *out)
     }
 }
 
+/* `k=v k="v"` */
+static void add_plain_fields(const struct log_field *fields, size_t count, struct writer *out)
+{
+    bool is_first = true;
+    for (size_t i = 0; i < count; i++) {
+        if (is_left_out(&fields[i])) {
+            continue;
+        }
+        writer_add_string(out, is_first ? "" : " ");
+        writer_add_string(out, fields[i].name);
+        writer_add_u8(out, '=');
+        add_plain_value(&fields[i], out);
+        is_first = false;
+    }
+}
+
+/* `:name{k=v}`, without braces where there is no field. */
+static void add_plain_span(const struct log_span *span, struct writer *out)
+{
+    bool has_fields = false;
+    for (size_t i = 0; i < LOG_SPAN_FIELDS_MAXIMUM; i++) {
+        has_fields |= !is_left_out(&span->fields[i]);
+    }
+    writer_print(out, ":%s%s", span->name, has_fields ? "{" : "");
+    add_plain_fields(span->fields, LOG_SPAN_FIELDS_MAXIMUM, out);
+    writer_add_string(out, has_fields ? "}" : "");
+}
+
+static size_t span_count(const struct log_line *line)
+{
+    return line->spans != NULL ? line->spans->count : 0;
+}
+
 void log_line_write_plain(const struct log_line *line, struct writer *out)
 {
     char time[40];
@@ -89,23 +123,16 @@ void log_line_write_plain(const struct log_line *line, struct writer *out)
     if (text_starts_with(scope, PLAIN_SCOPE_OMITS)) {
         scope += strlen(PLAIN_SCOPE_OMITS);
     }
-    writer_print(out, "%s\t%s\t%s\t", time, log_level_name(line->level), scope);
+    writer_print(out, "%s\t%s\t%s", time, log_level_name(line->level), scope);
+    for (size_t i = 0; i < span_count(line); i++) {
+        add_plain_span(&line->spans->spans[i], out);
+    }
+    writer_add_u8(out, '\t');
     if (line->message != NULL) {
         writer_add_string(out, line->message);
         writer_add_u8(out, '\t');
     }
-    bool is_first = true;
-    for (size_t i = 0; i < line->field_count; i++) {
-        const struct log_field *field = &line->fields[i];
-        if (is_left_out(field)) {
-            continue;
-        }
-        writer_add_string(out, is_first ? "" : " ");
-        writer_add_string(out, field->name);
-        writer_add_u8(out, '=');
-        add_plain_value(field, out);
-        is_first = false;
-    }
+    add_plain_fields(line->fields, line->field_count, out);
     writer_add_u8(out, '\n');
 }
 
@@ -128,6 +155,16 @@ static void add_json_value(const struct log_field *field, struct json_writer *js
     }
 }
 
+static void add_json_fields(const struct log_field *fields, size_t count, struct json_writer *json)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_left_out(&fields[i])) {
+            json_write_key(json, fields[i].name);
+            add_json_value(&fields[i], json);
+        }
+    }
+}
+
 void log_line_write_json(const struct log_line *line, struct writer *out)
 {
     char time[40];
@@ -140,11 +177,12 @@ void log_line_write_json(const struct log_line *line, struct writer *out)
     if (line->message != NULL) {
         json_write_member_string(&json, "message", line->message);
     }
-    for (size_t i = 0; i < line->field_count; i++) {
-        if (!is_left_out(&line->fields[i])) {
-            json_write_key(&json, line->fields[i].name);
-            add_json_value(&line->fields[i], &json);
-        }
+    add_json_fields(line->fields, line->field_count, &json);
+    for (size_t i = 0; i < span_count(line); i++) {
+        json_write_key(&json, line->spans->spans[i].name);
+        json_write_object_begin(&json);
+        add_json_fields(line->spans->spans[i].fields, LOG_SPAN_FIELDS_MAXIMUM, &json);
+        json_write_object_end(&json);
     }
     json_write_object_end(&json);
     writer_add_u8(out, '\n');

@@ -12,6 +12,7 @@ struct log_line {
     const char *message; /* NULL: a line of fields only */
     const struct log_field *fields;
     size_t field_count;
+    const struct log_spans *spans; /* NULL: none */
 };
 
 /* Appends the line and its newline. */

@@ -3,6 +3,8 @@
 #include "base/memory.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* A record is its length and its bytes, padded to the alignment, never split at the ring's end. */
 #define RECORD_HEADER sizeof(uint32_t)
@@ -43,15 +45,24 @@ static void write_header(struct log_queue *queue, size_t place, uint32_t header)
 }
 
 /* How many bytes to skip so that the record goes to the beginning of the ring: where it would not fit before the end, and
- * where the ring is empty and past its middle, so that a quiet thread touches half of it only. What is skipped counts as used until
- * the record is taken: skipping from the first half would leave no room for the next one. */
+ * where the ring is empty and past LOG_QUEUE_QUIET_BYTES, so that a quiet thread touches no more than those. What is skipped counts as
+ * used until the record is taken: until then there is room for as much as the quiet ones. */
 static size_t skipped_bytes(size_t place, size_t size, bool is_empty)
 {
     bool fits_before_end = size <= LOG_QUEUE_BYTES - place;
-    if (fits_before_end && !(is_empty && place >= LOG_QUEUE_BYTES / 2)) {
+    if (fits_before_end && !(is_empty && place >= LOG_QUEUE_QUIET_BYTES)) {
         return 0;
     }
     return LOG_QUEUE_BYTES - place;
+}
+
+/* After a burst: the memory beyond the quiet part goes back to the system. The ring is empty, so nobody reads it. */
+static void release_burst(struct log_queue *queue)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)queue->ring + LOG_QUEUE_QUIET_BYTES + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)queue->ring + LOG_QUEUE_BYTES) / page * page;
+    (void)madvise((uint8_t *)queue->ring + (begin - (uintptr_t)queue->ring), end - begin, MADV_DONTNEED);
 }
 
 bool log_queue_put(struct log_queue *queue, struct bytes line)
@@ -66,6 +77,9 @@ bool log_queue_put(struct log_queue *queue, struct bytes line)
         return false;
     }
     if (skipped > 0) {
+        if (produced == consumed && place >= 2 * LOG_QUEUE_QUIET_BYTES) {
+            release_burst(queue);
+        }
         write_header(queue, place, SKIP_TO_START);
         place = 0;
     }

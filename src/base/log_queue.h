@@ -9,7 +9,8 @@
 
 #include <stdatomic.h>
 
-#define LOG_QUEUE_BYTES (512 * 1024)
+#define LOG_QUEUE_BYTES (4 * 1024 * 1024) /* about 10,000 access lines (management §9); untouched pages cost nothing */
+#define LOG_QUEUE_QUIET_BYTES (256 * 1024) /* all that is ever touched where the writer keeps up */
 #define LOG_LINE_MAXIMUM (32 * 1024)
 
 struct log_queue {

@@ -40,6 +40,13 @@ static void retry_after(struct delta_client *client, uint64_t delay_ms, enum del
     timer_arm_after_ms(client->loop, &client->retry, delay_ms);
 }
 
+const struct log_spans *delta_spans(const struct delta_client *client, struct log_spans *memory)
+{
+    memory->count = 1;
+    memory->spans[0] = (struct log_span){ "xds", { LOG_NUMBER("id", client->attempt) } };
+    return memory;
+}
+
 static uint64_t lengthen_backoff(struct delta_client *client)
 {
     client->backoff_ms = client->backoff_ms * 2 < BACKOFF_MOST_MS ? client->backoff_ms * 2 : BACKOFF_MOST_MS;
@@ -50,9 +57,9 @@ static void log_failure(
     struct delta_client *client, enum log_level level, const char *what, struct writer *status, uint64_t delay_ms)
 {
     struct writer delay = writer_growing();
-    (void)client;
     delta_delay_write(delay_ms, &delay);
-    log_print(level, DELTA_LOG_TARGET, "%s%s, retrying in %s", what, writer_string(status), writer_string(&delay));
+    log_print_in(DELTA_SPANS(client), level, DELTA_LOG_TARGET, "%s%s, retrying in %s", what, writer_string(status),
+        writer_string(&delay));
     writer_free(&delay);
 }
 
@@ -114,7 +121,7 @@ static void on_end(struct grpc_call *call, const struct grpc_end *end, void *con
         stream_failed(client, end);
     } else {
         client->backoff_ms = BACKOFF_LEAST_MS;
-        log_print(LOG_WARN, DELTA_LOG_TARGET, "XDS client complete");
+        log_print_in(DELTA_SPANS(client), LOG_WARN, DELTA_LOG_TARGET, "XDS client complete");
         retry_after(client, 0, DELTA_COMPLETE);
     }
 }
@@ -152,7 +159,7 @@ static void on_opened(struct grpc_call *call, void *context)
     (void)call;
     struct delta_client *client = context;
     client->is_connected = true;
-    log_print(LOG_INFO, DELTA_LOG_TARGET, "Stream established");
+    log_print_in(DELTA_SPANS(client), LOG_INFO, DELTA_LOG_TARGET, "Stream established");
 }
 
 static void send_first_request(struct delta_client *client, size_t index)
@@ -192,6 +199,7 @@ static void start_call(struct delta_client *client, const struct grpc_metadata *
         .on_message_part = on_message_part,
         .on_end = on_end,
     };
+    client->attempt++;
     client->call = grpc_call_start(client->channel, &settings);
     for (size_t i = 0; i < client->settings.type_count; i++) {
         send_first_request(client, i);

@@ -36,6 +36,7 @@ struct delta_client {
     struct grpc_call *call; /* NULL between streams */
     struct timer retry;
     uint64_t backoff_ms;
+    uint64_t attempt; /* which stream this is, counted from 1: the id of its log lines' span */
     bool is_connected;
     bool was_ready;
 
@@ -52,6 +53,10 @@ struct delta_client {
 
 /* The response that begins, as far as it goes; the next piece is fed to `client->response`. */
 void delta_walk_begin(struct delta_client *client);
+/* The span `xds{id}` of this stream's log lines, in the caller's memory. */
+const struct log_spans *delta_spans(const struct delta_client *client, struct log_spans *memory);
+#define DELTA_SPANS(client_) delta_spans((client_), &(struct log_spans){ 0 })
+
 /* The whole response is here: applies its rest, commits, acknowledges, answers who waited. */
 void delta_walk_complete(struct delta_client *client);
 /* The rest will not come, or is wrong: what the consumer was shown is not to be published. Idempotent. */

@@ -227,7 +227,7 @@ static void send_acknowledgement(struct delta_client *client)
     grpc_call_send(client->call, writer_bytes(&message));
     writer_free(&message);
     bool is_nack = client->nack.length > 0;
-    LOG_EVENT(is_nack ? LOG_ERROR : LOG_DEBUG, DELTA_LOG_TARGET,
+    LOG_EVENT_IN(DELTA_SPANS(client), is_nack ? LOG_ERROR : LOG_DEBUG, DELTA_LOG_TARGET,
         is_nack ? "sending response" : "sending acknowledgement",
         LOG_DISPLAY("type_url", writer_string(&client->response.type_url)),
         LOG_DISPLAY("nonce", writer_string(&client->response.nonce)), LOG_DISPLAY("type", is_nack ? "NACK" : "ACK"),
@@ -259,7 +259,8 @@ void delta_walk_complete(struct delta_client *client)
         consumer->on_response(consumer->context, writer_string(&client->response.type_url), client->response.bytes);
     }
     if (type == TYPE_UNKNOWN) {
-        log_print(LOG_ERROR, DELTA_LOG_TARGET, "unknown type %s", writer_string(&client->response.type_url));
+        log_print_in(DELTA_SPANS(client), LOG_ERROR, DELTA_LOG_TARGET, "unknown type %s",
+            writer_string(&client->response.type_url));
         writer_clear(&client->nack);
         send_acknowledgement(client);
         delta_walk_abort(client);

@@ -6,7 +6,7 @@
 #include "ztunnel/pod.h"
 #include "ztunnel/traffic_labels.h"
 
-#define FIELDS_MAXIMUM 20
+#define FIELDS_MAXIMUM 24
 #define REFUSALS_A_SECOND 100
 
 /* One line under construction: fields and the memory of those that are not texts already. */
@@ -18,6 +18,7 @@ struct access_line {
     char authority[CONNECTION_AUTHORITY_TEXT_SIZE];
     char duration[32];
     char destination_identity[1024];
+    char stage_times[256];
 };
 
 static void add(struct access_line *line, struct log_field field)
@@ -125,6 +126,54 @@ void access_log_opened(const struct connection *connection)
     log_write(LOG_DEBUG, "access", "connection opened", line.fields, line.count);
 }
 
+/* What was under way when the connection failed, by the last stage it had passed. */
+static const char *stage_under_way(const struct connection *connection)
+{
+    static const char *const DOING[STAGE_CLOSED] = {
+        [STAGE_ACCEPTED] = "workload",
+        [STAGE_WORKLOAD_KNOWN] = "route",
+        [STAGE_ROUTED] = "policy",
+        [STAGE_AUTHORIZED] = "dial",
+        [STAGE_TUNNEL_READY] = "connect",
+        [STAGE_CONNECT_ANSWERED] = "relay",
+        [STAGE_DIALLED] = "relay",
+        [STAGE_FIRST_BYTE] = "relay",
+    };
+    int last = STAGE_ACCEPTED;
+    for (int i = STAGE_ACCEPTED; i < STAGE_CLOSED; i++) {
+        last = connection->stage_ns[i] != 0 ? i : last;
+    }
+    if (last == STAGE_ROUTED && connection->direction == CONNECTION_OUTBOUND) {
+        return connection->protocol == CONNECTION_TCP ? "dial" : "tunnel";
+    }
+    return DOING[last];
+}
+
+/* "workload_known=0.1ms routed=0.0ms closed=5000.2ms": how long each stage took, in the order in which they were passed. */
+static const char *stage_times(const struct connection *connection, char out[], size_t capacity)
+{
+    struct writer writer = writer_fixed(out, capacity);
+    uint64_t before_ns = connection->stage_ns[STAGE_ACCEPTED];
+    for (int i = STAGE_ACCEPTED + 1; i < STAGE_COUNT; i++) {
+        uint64_t at_ns = connection->stage_ns[i];
+        if (at_ns != 0) {
+            writer_print(&writer, "%s%s=%.1fms", writer.length > 0 ? " " : "",
+                connection_stage_name((enum connection_stage)i),
+                at_ns > before_ns ? (double)(at_ns - before_ns) / 1e6 : 0.0);
+            before_ns = at_ns;
+        }
+    }
+    return writer_string(&writer);
+}
+
+/* Behind the fields of the contract, whose order they leave as it is. */
+static void add_failure(struct access_line *line, const struct connection *connection)
+{
+    add(line, LOG_STRING("error", connection->error));
+    add(line, LOG_STRING("stage", stage_under_way(connection)));
+    add(line, LOG_STRING("stage_times", stage_times(connection, line->stage_times, sizeof line->stage_times)));
+}
+
 void access_log_complete(const struct connection *connection)
 {
     enum log_level level = connection->error != NULL ? LOG_ERROR : LOG_INFO;
@@ -139,7 +188,9 @@ void access_log_complete(const struct connection *connection)
     add(&line, LOG_NUMBER("bytes_recv", is_outbound ? connection->sent_bytes : connection->received_bytes));
     duration_format_ms(connection->stage_ns[STAGE_CLOSED] - connection->stage_ns[STAGE_ACCEPTED], line.duration);
     add(&line, LOG_STRING("duration", line.duration));
-    add_text(&line, "error", connection->error);
+    if (connection->error != NULL) {
+        add_failure(&line, connection);
+    }
     log_write(level, "access", "connection complete", line.fields, line.count);
 }
 

@@ -551,7 +551,12 @@ struct result application_run(const struct configuration *configuration)
         memory_free(application);
         return started;
     }
-    const struct log_settings log = { configuration->log_format == 1, configuration->log_filter, STDOUT_FILENO };
+    const struct log_settings log = {
+        .is_json = configuration->log_format == 1,
+        .filter = configuration->log_filter,
+        .output = STDOUT_FILENO,
+        .always = "hickory_server::server=off", /* what the reference prints and takes (management §9) */
+    };
     const struct tls_policy policy = tls_policy_of(configuration);
     application->loop = loop_new();
     application->buffers = buffer_pool_new();

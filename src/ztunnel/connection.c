@@ -117,6 +117,15 @@ void connection_note(struct connection *connection, enum connection_event event,
     trace_event(connection, event, detail);
 }
 
+const char *connection_trace_id(struct connection *connection)
+{
+    if (connection->trace_id[0] == '\0') {
+        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
+            (unsigned long long)random_u64());
+    }
+    return connection->trace_id;
+}
+
 void connection_set_source(struct connection *connection, const struct workload *workload)
 {
     workload_release(connection->source_workload);

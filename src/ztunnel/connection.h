@@ -109,6 +109,9 @@ void connection_pass(struct connection *connection, enum connection_stage stage)
 /* Something else worth remembering when it fails; see connection_events.h for the detail. */
 void connection_note(struct connection *connection, enum connection_event event, uint32_t detail);
 
+/* 32 hexadecimal digits: the peer's, or made at the first call. Of `traceparent`, and what relates log lines. */
+const char *connection_trace_id(struct connection *connection);
+
 /* References taken; NULL clears. */
 void connection_set_source(struct connection *connection, const struct workload *workload);
 void connection_set_destination(

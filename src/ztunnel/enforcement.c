@@ -2,28 +2,32 @@
 
 #include "base/log.h"
 #include "mesh/authorization.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/worker.h"
 
+#include <stdio.h>
+
 #define POLICY_TARGET "ztunnel::state"
+#define UNKNOWN_POLICIES_A_SECOND 5
 
 static void on_event(void *context, enum authorization_event event, const struct policy *policy, const char *key)
 {
     (void)policy;
-    const struct worker *worker = context;
+    struct connection *connection = context;
+    const struct worker *worker = connection->pod->worker;
     if (event == AUTHORIZATION_UNKNOWN_POLICY) {
-        static struct log_limit limit;
-        uint64_t dropped;
-        if (log_limit_allows(&limit, 5, &dropped)) {
-            log_print(LOG_WARN, POLICY_TARGET, "skipping unknown policy %s", key);
-        }
+        char message[320];
+        snprintf(message, sizeof message, "skipping unknown policy %s", key);
+        LOG_EVENT_LIMITED(UNKNOWN_POLICIES_A_SECOND, connection_spans(connection, &(struct proxy_spans){ 0 }), LOG_WARN,
+            POLICY_TARGET, message);
         return;
     }
     const char *message = authorization_event_message(event);
     enum log_level level = worker->shared->configuration->policy_information_logging ? LOG_INFO : LOG_DEBUG;
     if (message != NULL) {
-        LOG_EVENT(level, POLICY_TARGET, message, LOG_STRING("policy", key[0] != '\0' ? key : NULL));
+        CONNECTION_EVENT(connection, level, POLICY_TARGET, message, LOG_STRING("policy", key[0] != '\0' ? key : NULL));
     }
 }
 
@@ -41,7 +45,7 @@ bool enforcement_allows(struct connection *connection, const struct mesh_version
 {
     struct worker *worker = connection->pod->worker;
     struct authorization_request request = request_of(connection);
-    struct authorization_verdict verdict = mesh_authorize(version, local, &request, on_event, worker);
+    struct authorization_verdict verdict = mesh_authorize(version, local, &request, on_event, connection);
     if (verdict.unknown_policies > 0) {
         metric_count(worker->metrics, METRIC_UNKNOWN_POLICIES, verdict.unknown_policies);
     }

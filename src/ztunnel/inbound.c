@@ -8,6 +8,7 @@
 #include "net/socket.h"
 #include "tls/identity.h"
 #include "tls/record_layer.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/record_counting.h"
 #include "ztunnel/revoked_tunnels.h"
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+#define TUNNEL_ENDS_A_SECOND 20 /* lines: peers may come and go as they please */
 
 static void count_by_role(struct inbound_tunnel *tunnel, enum ztunnel_metric family)
 {
@@ -80,7 +83,8 @@ static void on_ended(struct hbone_session *session, const char *reason, bool was
     struct inbound_tunnel *tunnel = hbone_session_context(session);
     /* Streams that were cut have lines of their own; a peer that leaves an idle tunnel is everyday. */
     char peer[SOCKET_ADDRESS_TEXT_SIZE];
-    LOG_EVENT(was_clean ? LOG_DEBUG : LOG_INFO, "ztunnel::proxy::inbound", "tunnel closed",
+    LOG_EVENT_LIMITED(TUNNEL_ENDS_A_SECOND, pod_spans(tunnel->pod, &(struct proxy_spans){ 0 }),
+        was_clean ? LOG_DEBUG : LOG_INFO, "ztunnel::proxy::inbound", "tunnel closed",
         LOG_DISPLAY("peer", socket_address_format(&tunnel->peer, peer)), LOG_STRING("reason", reason));
     tunnel->has_session_ended = true;
     free_if_over(tunnel);

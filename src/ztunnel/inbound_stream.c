@@ -2,13 +2,13 @@
  * the answer, the bytes. */
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "base/text.h"
 #include "base/writer.h"
 #include "http/stream_relay.h"
 #include "mesh/baggage.h"
 #include "mesh/inbound_route.h"
 #include "net/proxy_protocol.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/enforcement.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/traffic_labels.h"
@@ -269,7 +269,7 @@ static char *host_of_forwarded(struct bytes forwarded)
     return NULL;
 }
 
-/* The trace of a well-formed traceparent (55 characters, hexadecimal fields, dashes in place), else a new one. */
+/* The trace of a well-formed traceparent (55 characters, hexadecimal fields, dashes in place); else it gets one of its own. */
 static void note_trace(struct connection *connection, struct bytes traceparent)
 {
     bool is_well_formed = traceparent.length == 55;
@@ -281,9 +281,6 @@ static void note_trace(struct connection *connection, struct bytes traceparent)
     }
     if (is_well_formed) {
         memcpy(connection->trace_id, traceparent.data + 3, 32);
-    } else {
-        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
-            (unsigned long long)random_u64());
     }
 }
 
@@ -342,6 +339,10 @@ void inbound_stream_accept(
     socket_address_parse_bytes(request->authority, &connection->authority);
     note_trace(connection, hbone_headers_find(&request->headers, "traceparent"));
     note_source(inbound, &request->headers);
+    CONNECTION_EVENT(connection, LOG_DEBUG, "ztunnel::proxy::inbound", "received CONNECT",
+        LOG_DISPLAY("authority", inbound->authority),
+        LOG_STRING("identity", connection->source_identity != NULL ? connection->source_identity->uri : NULL),
+        LOG_STRING("host", connection->forwarded_host), LOG_NUMBER("headers", request->headers.count));
     inbound->workload_wait.on_workload = on_workload;
     workload_wait_start(&inbound->workload_wait, tunnel->pod);
 }

@@ -9,6 +9,7 @@
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 #include "tls/identity.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
 #include "ztunnel/inner_tunnel.h"
@@ -313,11 +314,8 @@ static void write_forwarded(const struct outbound *outbound, struct writer *out)
 static const char *traceparent_of(struct outbound *outbound)
 {
     if (outbound->traceparent[0] == '\0') {
-        struct connection *connection = &outbound->connection;
-        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
-            (unsigned long long)random_u64());
-        snprintf(outbound->traceparent, sizeof outbound->traceparent, "00-%s-%016llx-00", connection->trace_id,
-            (unsigned long long)random_u64());
+        snprintf(outbound->traceparent, sizeof outbound->traceparent, "00-%s-%016llx-00",
+            connection_trace_id(&outbound->connection), (unsigned long long)random_u64());
     }
     return outbound->traceparent;
 }
@@ -342,6 +340,9 @@ static void send_connect(struct outbound *outbound, struct hbone_session *sessio
         { bytes_of_string("traceparent"), bytes_of_string(traceparent_of(outbound)) },
         { bytes_of_string("x-forwarded-network"), bytes_of_string(network) },
     };
+    CONNECTION_EVENT(connection, LOG_DEBUG, "ztunnel::proxy::outbound", "sending CONNECT",
+        LOG_DISPLAY("authority", writer_string(&authority)), LOG_STRING("baggage", writer_string(&baggage)),
+        LOG_STRING("forwarded", writer_string(&forwarded)), LOG_DISPLAY("traceparent", outbound->traceparent));
     size_t count = outbound->inner != NULL ? ARRAY_LENGTH(fields) : ARRAY_LENGTH(fields) - 1;
     outbound->stream =
         hbone_session_connect(session, writer_bytes(&authority), fields, count, &STREAM_EVENTS, outbound);

@@ -30,7 +30,7 @@ static const struct log_field sample_fields[] = {
 static struct log_line sample_line(void)
 {
     return (struct log_line){ SAMPLE_TIME, LOG_INFO, "access", "connection complete", sample_fields,
-        ARRAY_LENGTH(sample_fields) };
+        ARRAY_LENGTH(sample_fields), NULL };
 }
 
 static void assert_formats(
@@ -55,7 +55,7 @@ static void a_plain_line_is_tab_separated_with_strings_quoted_and_values_bare(vo
 static void the_tab_after_the_message_is_there_without_fields_and_the_scope_is_short(void **state)
 {
     (void)state;
-    struct log_line line = { SAMPLE_TIME, LOG_WARN, "ztunnel::xds::client", "Stream established", NULL, 0 };
+    struct log_line line = { SAMPLE_TIME, LOG_WARN, "ztunnel::xds::client", "Stream established", NULL, 0, NULL };
     assert_formats(
         log_line_write_plain, &line, "2026-08-20T10:11:12.123456Z\twarn\txds::client\tStream established\t\n");
 }
@@ -76,7 +76,7 @@ static void a_line_without_message_has_fields_only(void **state)
 {
     (void)state;
     struct log_field field = LOG_STRING("result", "success");
-    struct log_line line = { SAMPLE_TIME, LOG_DEBUG, "dns", NULL, &field, 1 };
+    struct log_line line = { SAMPLE_TIME, LOG_DEBUG, "dns", NULL, &field, 1, NULL };
     assert_formats(log_line_write_plain, &line, "2026-08-20T10:11:12.123456Z\tdebug\tdns\tresult=\"success\"\n");
     assert_formats(log_line_write_json, &line,
         "{\"level\":\"debug\",\"time\":\"2026-08-20T10:11:12.123456Z\",\"scope\":\"dns\",\"result\":\"success\"}\n");
@@ -86,15 +86,41 @@ static void values_from_peers_cannot_forge_a_line(void **state)
 {
     (void)state;
     struct log_field fields[] = { LOG_STRING("s", "a\"b\\c\nd\te\x1b\xFF"), LOG_DISPLAY("d", "x\ny\x7f") };
-    struct log_line line = { SAMPLE_TIME, LOG_ERROR, "t", "m", fields, 2 };
+    struct log_line line = { SAMPLE_TIME, LOG_ERROR, "t", "m", fields, 2, NULL };
     assert_formats(log_line_write_plain, &line,
         "2026-08-20T10:11:12.123456Z\terror\tt\tm\ts=\"a\\\"b\\\\c\\nd\\te\\u{1b}\xEF\xBF\xBD\" d=x\\ny\\u{7f}\n");
+}
+
+static const struct log_spans sample_spans = { .count = 2,
+    .spans = { { "proxy", { LOG_DISPLAY("wl", "default/web") } },
+        { "inbound", { LOG_NUMBER("id", 7), LOG_DISPLAY("peer", "10.0.0.1:5") } } } };
+
+static void spans_follow_the_scope_in_plain_lines_and_the_fields_in_json(void **state)
+{
+    (void)state;
+    struct log_field field = LOG_STRING("k", "v");
+    struct log_line line = { SAMPLE_TIME, LOG_INFO, "ztunnel::proxy::inbound", "m", &field, 1, &sample_spans };
+    assert_formats(log_line_write_plain, &line,
+        "2026-08-20T10:11:12.123456Z\tinfo\tproxy::inbound:proxy{wl=default/web}:inbound{id=7 "
+        "peer=10.0.0.1:5}\tm\tk=\"v\"\n");
+    assert_formats(log_line_write_json, &line,
+        "{\"level\":\"info\",\"time\":\"2026-08-20T10:11:12.123456Z\",\"scope\":\"ztunnel::proxy::inbound\","
+        "\"message\":\"m\",\"k\":\"v\",\"proxy\":{\"wl\":\"default/web\"},"
+        "\"inbound\":{\"id\":7,\"peer\":\"10.0.0.1:5\"}}\n");
+}
+
+static void a_span_without_fields_has_no_braces(void **state)
+{
+    (void)state;
+    const struct log_spans spans = { .count = 1, .spans = { { "xds", { LOG_STRING("id", NULL) } } } };
+    struct log_line line = { SAMPLE_TIME, LOG_INFO, "t", "m", NULL, 0, &spans };
+    assert_formats(log_line_write_plain, &line, "2026-08-20T10:11:12.123456Z\tinfo\tt:xds\tm\t\n");
 }
 
 static struct log_filter *filter_of(const char *text)
 {
     struct log_filter *filter = NULL;
-    struct result result = log_filter_parse(text, &filter);
+    struct result result = log_filter_parse(NULL, text, &filter);
     assert_string_equal(result.message, "");
     return filter;
 }
@@ -144,11 +170,58 @@ static void a_bad_filter_is_refused_by_its_part_at_fault(void **state)
         char whole[64];
         struct log_filter *filter = NULL;
         snprintf(whole, sizeof whole, "info,%s", refused[i]);
-        struct result result = log_filter_parse(whole, &filter);
+        struct result result = log_filter_parse(NULL, whole, &filter);
         assert_int_equal(result.code, RESULT_INVALID);
         assert_true(text_starts_with(result.message, refused[i]));
         assert_null(filter);
     }
+}
+
+static void what_is_always_there_leads_and_says_nothing_about_the_rest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *described;
+    } cases[] = {
+        { "access=debug,info", "noisy::server=off,access=debug,info" },
+        { "", "noisy::server=off,info" },
+        { "access=debug", "noisy::server=off,access=debug" },
+        { "noisy::server=warn", "noisy::server=warn" },
+        { "noisy::server=off,debug", "noisy::server=off,debug" },
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct log_filter *filter;
+        char described[128];
+        struct result result = log_filter_parse("noisy::server=off", cases[i].text, &filter);
+        assert_true(result_is_ok(&result));
+        log_filter_describe(filter, described, sizeof described);
+        assert_string_equal(described, cases[i].described);
+        log_filter_free(filter);
+    }
+}
+
+/* Bursts come and go: what the ring had to touch for them is not kept, and nothing is lost by that. */
+static void a_ring_forgets_the_memory_of_a_burst_and_no_line(void **state)
+{
+    (void)state;
+    struct log_queue *queue = log_queue_new();
+    struct writer out = writer_growing();
+    uint8_t line[1000];
+    for (int round = 0; round < 20; round++) {
+        size_t put = 0, taken = 0;
+        memset(line, round + 1, sizeof line);
+        for (; put < (round % 2 == 0 ? 3500 : 3); put++) {
+            assert_true(log_queue_put(queue, bytes_of(line, sizeof line)));
+        }
+        for (; log_queue_take(queue, &out); taken++) {
+            assert_int_equal(out.data[0], round + 1);
+            assert_int_equal(out.data[out.length - 1], round + 1);
+            writer_clear(&out);
+        }
+        assert_int_equal(taken, put);
+    }
+    writer_free(&out);
+    log_queue_free(queue);
 }
 
 static void a_queue_gives_lines_back_in_order_through_many_turns_of_the_ring(void **state)
@@ -159,7 +232,7 @@ static void a_queue_gives_lines_back_in_order_through_many_turns_of_the_ring(voi
     uint8_t line[3000];
     unsigned next_in = 0, next_out = 0;
     while (next_out < 5000) {
-        for (unsigned burst = 0; burst < 1 + next_in % 90; burst++) {
+        for (unsigned burst = 0; burst < 1 + next_in % 60; burst++) {
             size_t length = 5 + (next_in * 37) % (sizeof line - 5);
             memset(line, (int)(next_in % 251), length);
             assert_true(log_queue_put(queue, bytes_of(line, length)));
@@ -252,6 +325,47 @@ static void the_filter_changes_at_run_time(void **state)
     assert_int_equal(result.code, RESULT_INVALID);
     assert_false(log_is_enabled(LOG_WARN, "test"));
     assert_true(log_is_enabled(LOG_INFO, "other"));
+}
+
+static const struct log_spans *count_evaluations(int *evaluations)
+{
+    ++*evaluations;
+    return &sample_spans;
+}
+
+static void spans_cost_nothing_where_the_level_is_off(void **state)
+{
+    (void)state;
+    int evaluations = 0;
+    LOG_EVENT_IN(count_evaluations(&evaluations), LOG_TRACE, "test", "off");
+    assert_int_equal(evaluations, 0);
+    LOG_EVENT_IN(count_evaluations(&evaluations), LOG_INFO, "test", "on");
+    log_print_in(&sample_spans, LOG_INFO, "test", "printed %d", 5);
+    assert_int_equal(evaluations, 1);
+    char *AUTO_FREE text = stop_and_read();
+    assert_non_null(strstr(text, "\ttest:proxy{wl=default/web}:inbound{id=7 peer=10.0.0.1:5}\ton\t\n"));
+    assert_non_null(strstr(text, "peer=10.0.0.1:5}\tprinted 5\t\n"));
+}
+
+static void say_something(void)
+{
+    LOG_EVENT_LIMITED(2, NULL, LOG_INFO, "test", "noisy", LOG_NUMBER("n", 1));
+}
+
+static void a_noisy_place_is_limited_and_says_what_it_left_out(void **state)
+{
+    (void)state;
+    uint64_t before = log_statistics().dropped_rate;
+    for (int i = 0; i < 50; i++) {
+        say_something();
+    }
+    uint64_t dropped = log_statistics().dropped_rate - before;
+    assert_in_range(dropped, 44, 48); /* the second may change in between */
+    usleep(1100 * 1000);
+    say_something();
+    char *AUTO_FREE text = stop_and_read();
+    assert_non_null(strstr(text, "\tnoisy\tn=1\n"));
+    assert_non_null(strstr(text, "\tnoisy\tn=1 dropped="));
 }
 
 static void a_line_too_long_is_replaced_by_a_whole_one_that_says_so(void **state)
@@ -360,6 +474,12 @@ int main(void)
         cmocka_unit_test(a_json_line_has_its_keys_in_order_and_the_whole_scope),
         cmocka_unit_test(a_line_without_message_has_fields_only),
         cmocka_unit_test(values_from_peers_cannot_forge_a_line),
+        cmocka_unit_test(spans_follow_the_scope_in_plain_lines_and_the_fields_in_json),
+        cmocka_unit_test(a_span_without_fields_has_no_braces),
+        cmocka_unit_test(what_is_always_there_leads_and_says_nothing_about_the_rest),
+        cmocka_unit_test(a_ring_forgets_the_memory_of_a_burst_and_no_line),
+        cmocka_unit_test_setup_teardown(spans_cost_nothing_where_the_level_is_off, start_plain, close_output),
+        cmocka_unit_test_setup_teardown(a_noisy_place_is_limited_and_says_what_it_left_out, start_plain, close_output),
         cmocka_unit_test(the_longest_prefix_decides),
         cmocka_unit_test(without_a_bare_level_other_targets_are_off),
         cmocka_unit_test(a_filter_is_described_most_specific_first_and_later_parts_win),
