@@ -50,6 +50,13 @@ struct result(result_fail)(enum result_code code, const char *format, ...)
     return result;
 }
 
+struct result result_of_errno(int error_number)
+{
+    char reason[128];
+    return result_fail(
+        RESULT_SYSTEM, "%s (os error %d)", strerror_r(error_number, reason, sizeof reason), error_number);
+}
+
 struct result(result_system)(int error_number, const char *format, ...)
 {
     struct result result = { .code = RESULT_SYSTEM };

@@ -38,6 +38,9 @@ struct result result_ok(void);
 /* Failure with a formatted message; longer messages are cut at the end, on a UTF-8 boundary. */
 struct result result_fail(enum result_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* RESULT_SYSTEM with "<strerror> (os error N)" alone. */
+struct result result_of_errno(int error_number);
+
 /* RESULT_SYSTEM with ": <strerror> (os error N)" appended to the formatted message. */
 struct result result_system(int error_number, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

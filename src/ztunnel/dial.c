@@ -11,6 +11,12 @@
 static void on_connected(struct connector *connector, int descriptor, const struct result *failure)
 {
     struct dial *dial = CONTAINER_OF(connector, struct dial, connector);
+    if (descriptor < 0 && failure->code == RESULT_SYSTEM) {
+        /* The texts around it are the contract's (management §9.2), and the log line has the address. */
+        struct result reason = result_of_errno(connector->outcome);
+        dial->on_result(dial, descriptor, &reason);
+        return;
+    }
     dial->on_result(dial, descriptor, failure);
 }
 
