@@ -13,7 +13,7 @@ struct persistent_map; /* NULL is the empty map */
 struct persistent_map_type {
     void (*reference)(void *value);
     void (*release)(void *value);
-    /* When set, the key lives in the value and is not copied. */
+    /* When set, the key lives in the value and is not copied; values are then at even addresses. */
     struct bytes (*key_of)(const void *value);
 };
 
