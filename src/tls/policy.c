@@ -32,7 +32,7 @@ const char *tls_cipher_name(void)
 static const struct record_cipher *choose_cipher(const struct tls_policy *policy)
 {
     /* A validated module does its own records. */
-    bool is_native = policy->engine == TLS_ENGINE_NATIVE && !EVP_default_properties_is_fips_enabled(NULL);
+    bool is_native = policy->engine != TLS_ENGINE_OPENSSL && !EVP_default_properties_is_fips_enabled(NULL);
     if (!is_native) {
         return NULL;
     }
