@@ -6,10 +6,12 @@
 #include "ztunnel/debug_explain.h"
 #include "ztunnel/debug_live.h"
 #include "ztunnel/debug_model.h"
+#include "ztunnel/debug_profile.h"
 
 struct admin {
     struct admin_settings settings;
     struct http1_server *admin_server;
+    struct debug_profile *profile;
 };
 
 static const char INDEX_PAGE[] =
@@ -92,6 +94,12 @@ static void answer_explain(struct http1_exchange *exchange, void *context)
     debug_answer_explain(exchange, &admin->settings.source);
 }
 
+static void answer_profile(struct http1_exchange *exchange, void *context)
+{
+    const struct admin *admin = context;
+    debug_answer_profile(exchange, admin->profile);
+}
+
 /* As builds of the reference without jemalloc answer. */
 static void answer_heap(struct http1_exchange *exchange, void *context)
 {
@@ -168,6 +176,7 @@ static const struct http1_route ADMIN_ROUTES[] = {
     { "/debug/certificates", answer_certificates, 0, true },
     { "/debug/pods", answer_pods, 0, true },
     { "/debug/explain", answer_explain, 0, true },
+    { "/debug/pprof/profile", answer_profile, 0, false },
     { "/debug/pprof/heap", answer_heap, 0, false },
     { "/debug/pprof/heap/profiling", answer_heap, 0, false },
 };
@@ -179,6 +188,7 @@ struct admin *admin_new(struct loop *control, const struct admin_settings *setti
     const struct http1_server_settings admin_server = { ADMIN_ROUTES, ARRAY_LENGTH(ADMIN_ROUTES), admin, 0,
         "ztunnel::admin" };
     admin->admin_server = http1_server_new(control, &admin_server);
+    admin->profile = debug_profile_new(control);
     return admin;
 }
 
@@ -211,6 +221,7 @@ void admin_free(struct admin *admin)
 {
     if (admin != NULL) {
         http1_server_free(admin->admin_server);
+        debug_profile_free(admin->profile);
         memory_free(admin);
     }
 }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.certificates import Authority, spiffe
 from tests.lab.process import BUILD, ROOT, Program, wait_until
-from tests.lab.topology import Topology
+from tests.lab.topology import Topology, run_directory
 from tests.lab.ztunnel import Ztunnel, service, workload
 
 PEER = os.path.join(ROOT, "tests/lab/tcp_peer.py")
@@ -189,6 +189,51 @@ def test_workloads_policies_and_certificates_are_lists(mesh):
     assert [p["name"] for p in mesh.json("/debug/policies")["policies"]] == [SCRIPT, "no-9999"]
     certificate = mesh.json("/debug/certificates")["certificates"][0]
     assert certificate["identity"] == spiffe("client") and certificate["leftSeconds"] > 0 and certificate["ageSeconds"] >= 0
+
+
+def fields_of(data):
+    """A protobuf message as [(number, value)]."""
+    def varint(at):
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+    at, fields = 0, []
+    while at < len(data):
+        key, at = varint(at)
+        value, at = varint(at)
+        if key & 7 == 2:
+            value, at = data[at:at + value], at + value
+        fields.append((key >> 3, value))
+    return fields
+
+
+def test_a_cpu_profile_is_pprof_with_names_of_functions(mesh):
+    load = Program("load", ["/usr/bin/python3", "-c", f"""
+import socket
+one = socket.create_connection(("{VIP}", 80))
+while True:
+    one.sendall(b"x" * 1000)
+    one.recv(1000)
+"""], namespace=mesh.client)
+    path = os.path.join(run_directory(), "profile.pb")
+    status = mesh.client.run("curl", "-s", "-m", "60", "-o", path, "-w", "%{http_code}", "http://127.0.0.1:15000/debug/pprof/profile?seconds=2&frequency=1000")
+    load.kill()
+    assert status == "200"
+    with open(path, "rb") as file:
+        profile = fields_of(file.read())
+    texts = [value.decode() for number, value in profile if number == 6]
+    assert texts[0] == "" and {"cpu", "nanoseconds", "samples", "count", "loop_run"} <= set(texts)
+    assert any(text.endswith("/ztunnel") for text in texts)
+    samples = [fields_of(value) for number, value in profile if number == 2]
+    locations = {dict(fields_of(value))[1] for number, value in profile if number == 4}
+    assert samples and all(len(dict(sample)[1]) > 0 for sample in samples)
+    assert len(locations) == max(locations) and dict(profile)[12] == 1000000
+    assert mesh.curl("/debug/pprof/profile?seconds=301") == (400, "invalid seconds value; expected 1-300\n")
+    assert mesh.curl("/debug/pprof/profile?frequency=0") == (400, "invalid frequency value; expected 1-1000\n")
 
 
 def test_the_trace_points_are_in_the_binary():
