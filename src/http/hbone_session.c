@@ -458,6 +458,7 @@ struct hbone_session *hbone_session_new(struct loop *loop, struct record_layer *
     session->turn_end.run = run_turn_end;
     session->bulk_read.run = run_bulk_read;
     session->bulk_notify.run = run_bulk_notify;
+    session->watch.account = session->bulk_read.account = session->bulk_notify.account = settings->account;
     list_initialise(&session->turn_end.link);
     list_initialise(&session->bulk_read.link);
     list_initialise(&session->bulk_notify.link);
@@ -522,6 +523,11 @@ size_t hbone_session_stream_count(const struct hbone_session *session)
 bool hbone_session_is_draining(const struct hbone_session *session)
 {
     return session->is_draining || !hbone_session_is_live(session) || session->next_stream_id > HBONE_STREAM_ID_MAXIMUM;
+}
+
+struct loop_account *hbone_session_account(const struct hbone_session *session)
+{
+    return session->settings.account;
 }
 
 bool hbone_session_is_stalled(const struct hbone_session *session)

@@ -18,6 +18,7 @@ struct certificate_list;
 struct hbone_session;
 struct hbone_stream;
 struct loop;
+struct loop_account;
 struct record_layer;
 
 enum hbone_role { HBONE_CLIENT, HBONE_SERVER };
@@ -125,6 +126,7 @@ struct hbone_settings {
     uint64_t suspicion_grace_ms;  /* ... and so long without any byte ends the tunnel */
     uint64_t settings_timeout_ms; /* for the peer's preface and SETTINGS */
     struct hbone_pinned *pinned;  /* counted there too; NULL: only in the session's statistics */
+    struct loop_account *account; /* whose turns the session's reads take; NULL: the loop's own */
 };
 
 /* Issue 3, wire-protocols §11.1. */
@@ -163,6 +165,8 @@ uint32_t hbone_session_capacity(const struct hbone_session *session);
 size_t hbone_session_stream_count(const struct hbone_session *session);
 bool hbone_session_is_ending(const struct hbone_session *session);   /* closed or lost; on_ended comes, or has come */
 bool hbone_session_is_draining(const struct hbone_session *session); /* no stream will ever be opened again */
+/* Of the settings: whose turns whoever uses its streams takes too. */
+struct loop_account *hbone_session_account(const struct hbone_session *session);
 /* The peer's connection window has been shut for a moment: a new stream had better go elsewhere. */
 bool hbone_session_is_stalled(const struct hbone_session *session);
 

@@ -9,13 +9,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* A read above this makes a flow bulk: it then asks for many holes at once (design §5). */
+/* A read above this makes a flow bulk: it then asks for many holes at once and takes its turns behind interactive ones (design §5). */
 #define BULK_READ_BYTES (32 * 1024)
+/* A hole smaller than this lies behind other streams' frames: filling it says nothing about the flow. */
+#define WHOLE_HOLE_BYTES (8 * 1024)
 
 /* After this the relay may be gone: whoever calls it (or a step that may) returns at once. Steps return false when it ended. */
 static void end_relay(struct stream_relay *relay, enum relay_end end, const char *reason)
 {
-    loop_unwatch(&relay->watch);
+    loop_unwatch_closing(&relay->watch);
+    deferred_cancel(&relay->bulk);
     byte_queue_clear(&relay->backlog);
     if (end == RELAY_END_CLEAN) {
         close(relay->descriptor);
@@ -40,30 +43,11 @@ void stream_relay_cut(struct stream_relay *relay, enum hbone_error code, const c
     end_relay(relay, RELAY_END_CUT, reason);
 }
 
-/* Idempotent. */
-static bool watch_application(struct stream_relay *relay)
-{
-    if (relay->watch.loop != NULL) {
-        return true;
-    }
-    struct result watched = loop_watch(relay->loop, &relay->watch, relay->descriptor, EPOLLIN);
-    if (!result_is_ok(&watched)) {
-        stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
-        return false;
-    }
-    return true;
-}
-
+/* Edge-triggered: what is readable is remembered, so that a flow that has to wait needs no change of interest, and the kernel
+ * looks at no socket twice. Writability is asked for while something waits: asked for always, it would wake once a connection. */
 static void update_interest(struct stream_relay *relay)
 {
-    uint32_t events = 0;
-    if (!relay->has_application_end && !relay->is_blocked_by_stream) {
-        events |= EPOLLIN;
-    }
-    if (relay->backlog.length > 0) {
-        events |= EPOLLOUT;
-    }
-    loop_watch_for(&relay->watch, events);
+    loop_watch_for(&relay->watch, STREAM_RELAY_INTEREST | (relay->backlog.length > 0 ? (uint32_t)EPOLLOUT : 0));
 }
 
 static bool end_if_both_ended(struct stream_relay *relay)
@@ -101,7 +85,20 @@ static bool write_backlog(struct stream_relay *relay)
     return status == BYTE_QUEUE_FAILED ? reset_from_application(relay) : pass_stream_end(relay);
 }
 
-static bool read_application(struct stream_relay *relay)
+static bool may_read(const struct stream_relay *relay)
+{
+    return relay->is_readable && !relay->has_application_end && !relay->is_blocked_by_stream;
+}
+
+/* What a read says about the flow and the socket: a short one has emptied it, unless its FIN is behind what was read. */
+static void note_read(struct stream_relay *relay, size_t length, size_t room)
+{
+    bool is_full = length == room;
+    relay->is_bulk = length > BULK_READ_BYTES || (is_full && (relay->is_bulk || room >= WHOLE_HOLE_BYTES));
+    relay->is_readable = is_full || relay->has_hang_up;
+}
+
+static bool read_once(struct stream_relay *relay)
 {
     struct iovec holes[HBONE_HOLES_MAXIMUM];
     int count = hbone_stream_reserve(relay->stream, holes, relay->is_bulk ? HBONE_HOLES_MAXIMUM : 1);
@@ -120,7 +117,7 @@ static bool read_application(struct stream_relay *relay)
     int error = errno;
     hbone_stream_commit(relay->stream, length > 0 ? (size_t)length : 0);
     if (length > 0) {
-        relay->is_bulk = (size_t)length > BULK_READ_BYTES || (!relay->is_bulk && (size_t)length == room);
+        note_read(relay, (size_t)length, room);
         relay->events->on_progress(relay, (size_t)length, 0);
         return true;
     }
@@ -129,31 +126,50 @@ static bool read_application(struct stream_relay *relay)
         hbone_stream_end(relay->stream);
         return end_if_both_ended(relay);
     }
+    relay->is_readable = false;
     return error == EAGAIN || error == EWOULDBLOCK ? true : reset_from_application(relay);
+}
+
+/* Reads what is there at once: a last message and the FIN behind it leave together. Bulk goes on in its turns. */
+static bool read_application(struct stream_relay *relay)
+{
+    while (may_read(relay)) {
+        if (relay->is_bulk) {
+            loop_defer_bulk(relay->loop, &relay->bulk);
+            return true;
+        }
+        if (!read_once(relay)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_bulk(struct deferred *deferred)
+{
+    struct stream_relay *relay = CONTAINER_OF(deferred, struct stream_relay, bulk);
+    if (!may_read(relay) || read_once(relay)) {
+        (void)read_application(relay);
+    }
 }
 
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     struct stream_relay *relay = CONTAINER_OF(watch, struct stream_relay, watch);
-    bool may_read = !relay->has_application_end && !relay->is_blocked_by_stream;
-    if ((events & EPOLLOUT) != 0 && relay->backlog.length > 0 && !write_backlog(relay)) {
-        return;
-    }
-    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && may_read) {
-        if (!read_application(relay)) {
+    if ((events & EPOLLOUT) != 0 && relay->backlog.length > 0) {
+        if (!write_backlog(relay)) {
             return;
         }
+        update_interest(relay);
+    }
+    relay->is_readable = relay->is_readable || (events & ~(uint32_t)EPOLLOUT) != 0;
+    relay->has_hang_up = relay->has_hang_up || (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
+    if (may_read(relay)) {
+        (void)read_application(relay);
     } else if ((events & EPOLLERR) != 0) {
         /* Reading is stopped or over: only a reset shows here. */
-        reset_from_application(relay);
-        return;
-    } else if ((events & EPOLLHUP) != 0) {
-        /* Both directions have had their FIN while the stream takes nothing: what is unread still belongs to the peer. The hang-up
-         * would be reported for ever, so the socket is left alone until the stream has room. */
-        loop_unwatch(&relay->watch);
-        return;
+        (void)reset_from_application(relay);
     }
-    update_interest(relay);
 }
 
 void stream_relay_on_data(struct stream_relay *relay, const struct bytes *slices, int count)
@@ -190,9 +206,7 @@ void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset 
 void stream_relay_on_writable(struct stream_relay *relay)
 {
     relay->is_blocked_by_stream = false;
-    if (watch_application(relay)) {
-        update_interest(relay);
-    }
+    (void)read_application(relay);
 }
 
 void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queue, bool has_stream_end)
@@ -205,11 +219,42 @@ void stream_relay_take_queue(struct stream_relay *relay, struct byte_queue *queu
     }
 }
 
-bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+static bool watch_application(struct stream_relay *relay)
+{
+    struct result watched = loop_watch(relay->loop, &relay->watch, relay->descriptor, STREAM_RELAY_INTEREST);
+    if (!result_is_ok(&watched)) {
+        stream_relay_cut(relay, HBONE_INTERNAL_ERROR, "the event loop refused the application's socket");
+        return false;
+    }
+    return true;
+}
+
+static void initialise(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events)
 {
+    struct hbone_session *session = hbone_stream_session(stream);
+    struct loop_account *account = session != NULL ? hbone_session_account(session) : NULL;
     *relay = (struct stream_relay){ .events = events, .stream = stream, .descriptor = descriptor, .loop = loop };
     relay->backlog = byte_queue_of(pool);
     relay->watch.on_ready = on_ready;
+    relay->watch.account = relay->bulk.account = account;
+    relay->bulk.run = run_bulk;
+    list_initialise(&relay->bulk.link);
+}
+
+bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
+    struct hbone_stream *stream, const struct stream_relay_events *events)
+{
+    initialise(relay, loop, pool, descriptor, stream, events);
     return watch_application(relay);
+}
+
+bool stream_relay_start_watched(struct stream_relay *relay, struct buffer_pool *pool, struct io_watch *watch,
+    uint32_t seen_events, struct hbone_stream *stream, const struct stream_relay_events *events)
+{
+    initialise(relay, watch->loop, pool, watch->descriptor, stream, events);
+    loop_watch_move(watch, &relay->watch);
+    relay->is_readable = seen_events != 0;
+    relay->has_hang_up = (seen_events & EPOLLRDHUP) != 0;
+    return read_application(relay);
 }

@@ -14,6 +14,10 @@
 #include "net/relay_end.h"
 
 #include <stdbool.h>
+#include <sys/epoll.h>
+
+/* What a relay watches its application's socket for. */
+#define STREAM_RELAY_INTEREST ((uint32_t)(EPOLLIN | EPOLLRDHUP) | (uint32_t)EPOLLET)
 
 struct stream_relay;
 
@@ -31,7 +35,10 @@ struct stream_relay {
     struct io_watch watch; /* of the application's socket */
     int descriptor;
     struct byte_queue backlog; /* bytes for the application */
+    struct deferred bulk;      /* the next read of a bulk flow */
     bool is_bulk;              /* its last read was large */
+    bool is_readable;          /* the socket may have something to read: edge-triggered, so it is remembered */
+    bool has_hang_up;          /* its FIN has arrived, behind what is still to be read */
     bool is_blocked_by_stream; /* the stream gave no hole */
     bool has_application_end;  /* the application's FIN was read */
     bool has_stream_end;       /* the stream's END_STREAM came */
@@ -50,6 +57,11 @@ void stream_relay_on_writable(struct stream_relay *relay);
  * returns; only the start tells: false when it has ended already. */
 bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
     struct hbone_stream *stream, const struct stream_relay_events *events);
+
+/* The same for a socket that is watched already, for STREAM_RELAY_INTEREST: the relay takes the registration over.
+ * `seen_events`: what its own on_ready was told meanwhile. */
+bool stream_relay_start_watched(struct stream_relay *relay, struct buffer_pool *pool, struct io_watch *watch,
+    uint32_t seen_events, struct hbone_stream *stream, const struct stream_relay_events *events);
 
 /* Right after the start: delivers bytes of the stream that were kept while the application was being reached, and its end where
  * that had come too. Takes the queue. */

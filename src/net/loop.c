@@ -12,6 +12,10 @@
 #include <unistd.h>
 
 #define EVENTS_A_TURN 256
+#define FETCHES_A_TURN 16                             /* of EVENTS_A_TURN, while more than one account has events */
+#define READY_QUANTUM_NS 100000                       /* an account's share of a round; about ten small events */
+#define BULK_QUANTUM_NS 200000                        /* about one read of 256 KiB */
+#define CONTENDED_TURN_NS NANOSECONDS_PER_MILLISECOND /* after this the kernel is asked again */
 #define ALWAYS_DELIVERED ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define WAKE_UP_TOKEN UINT64_MAX
 #define NO_SLOT UINT32_MAX
@@ -38,7 +42,10 @@ struct loop {
 
     struct timer_heap timers;
     struct list deferred;
-    struct list bulk;
+    struct loop_account own;
+    struct fair_queue ready; /* events of several accounts that wait for their turn */
+    struct fair_queue bulk;
+    struct fair_share *paying;       /* for the callback that runs; NULL once its account was closed */
     _Atomic(struct posted *) posted; /* newest first */
     atomic_bool is_stopping;
 
@@ -69,7 +76,9 @@ struct loop *loop_new(void)
     loop->now_ns = clock_monotonic_ns();
     loop->first_free = loop->first_changed = NO_SLOT;
     list_initialise(&loop->deferred);
-    list_initialise(&loop->bulk);
+    fair_queue_initialise(&loop->ready, READY_QUANTUM_NS);
+    fair_queue_initialise(&loop->bulk, BULK_QUANTUM_NS);
+    loop_account_initialise(&loop->own);
     loop->hook = no_hook;
     return loop;
 }
@@ -87,7 +96,9 @@ void loop_free(struct loop *loop)
     }
     timer_heap_free(&loop->timers);
     forget_deferred(&loop->deferred);
-    forget_deferred(&loop->bulk);
+    struct fair_share *share;
+    while (fair_queue_take(&loop->bulk, &share) != NULL) {
+    }
     (void)close(loop->wake_up);
     (void)close(loop->epoll);
     memory_free(loop->slots);
@@ -162,7 +173,9 @@ struct result loop_watch(struct loop *loop, struct io_watch *watch, int descript
     watch->descriptor = descriptor;
     watch->events = events;
     watch->slot = slot;
+    watch->pending = 0;
     watch->loop = loop;
+    list_initialise(&watch->pending_link);
     return result_ok();
 }
 
@@ -203,15 +216,56 @@ static void tell_changed_interests(struct loop *loop)
     }
 }
 
-void loop_unwatch(struct io_watch *watch)
+void loop_unwatch_closing(struct io_watch *watch)
 {
     struct loop *loop = watch->loop;
     if (loop == NULL) {
         return;
     }
-    (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+    list_remove(&watch->pending_link);
+    watch->pending = 0;
     give_slot(loop, watch->slot);
     watch->loop = NULL;
+}
+
+void loop_unwatch(struct io_watch *watch)
+{
+    if (watch->loop != NULL) {
+        (void)epoll_ctl(watch->loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+        loop_unwatch_closing(watch);
+    }
+}
+
+void loop_watch_move(struct io_watch *from, struct io_watch *to)
+{
+    to->descriptor = from->descriptor;
+    to->events = from->events;
+    to->loop = from->loop;
+    to->slot = from->slot;
+    to->pending = from->pending;
+    list_initialise(&to->pending_link);
+    if (from->pending != 0) {
+        list_insert_before(&from->pending_link, &to->pending_link);
+        list_remove(&from->pending_link);
+        from->pending = 0;
+    }
+    to->loop->slots[to->slot].watch = to;
+    from->loop = NULL;
+}
+
+void loop_account_initialise(struct loop_account *account)
+{
+    fair_share_initialise(&account->ready);
+    fair_share_initialise(&account->bulk);
+}
+
+void loop_account_close(struct loop *loop, struct loop_account *account)
+{
+    if (loop->paying == &account->ready || loop->paying == &account->bulk) {
+        loop->paying = NULL;
+    }
+    fair_share_leave(&account->ready);
+    fair_share_leave(&account->bulk);
 }
 
 void timer_disarm(struct timer *timer)
@@ -244,21 +298,19 @@ static void run_expired_timers(struct loop *loop)
     }
 }
 
-static void queue_deferred(struct list *queue, struct deferred *deferred)
-{
-    if (list_is_empty(&deferred->link)) {
-        list_append(queue, &deferred->link);
-    }
-}
-
 void loop_defer(struct loop *loop, struct deferred *deferred)
 {
-    queue_deferred(&loop->deferred, deferred);
+    if (list_is_empty(&deferred->link)) {
+        list_append(&loop->deferred, &deferred->link);
+    }
 }
 
 void loop_defer_bulk(struct loop *loop, struct deferred *deferred)
 {
-    queue_deferred(&loop->bulk, deferred);
+    if (list_is_empty(&deferred->link)) {
+        struct loop_account *account = deferred->account != NULL ? deferred->account : &loop->own;
+        fair_queue_add(&loop->bulk, &account->bulk, &deferred->link);
+    }
 }
 
 void deferred_cancel(struct deferred *deferred)
@@ -266,15 +318,31 @@ void deferred_cancel(struct deferred *deferred)
     list_remove(&deferred->link);
 }
 
-static bool run_first_deferred(struct list *queue)
+static void run_deferred(struct list *link)
 {
-    struct list *first = list_take_first(queue);
-    if (first == NULL) {
-        return false;
-    }
-    struct deferred *deferred = LIST_ENTRY(first, struct deferred, link);
+    struct deferred *deferred = LIST_ENTRY(link, struct deferred, link);
     deferred->run(deferred);
-    return true;
+}
+
+/* The callback may have ended the pod whose account pays for it. Returns the time. */
+static uint64_t charge_since(struct loop *loop, const struct fair_queue *queue, uint64_t began_ns)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    if (loop->paying != NULL) {
+        fair_queue_charge(queue, loop->paying, (int64_t)(now_ns - began_ns));
+        loop->paying = NULL;
+    }
+    return now_ns;
+}
+
+static void run_one_bulk(struct loop *loop)
+{
+    struct list *link = fair_queue_take(&loop->bulk, &loop->paying);
+    if (link != NULL) {
+        uint64_t began_ns = clock_monotonic_ns();
+        run_deferred(link);
+        (void)charge_since(loop, &loop->bulk, began_ns);
+    }
 }
 
 static void wake_up(struct loop *loop)
@@ -325,7 +393,7 @@ void loop_stop(struct loop *loop)
 /* How long the wait may sleep: rounded up, so that a timer is due when its wait ends. */
 static int wait_limit_ms(const struct loop *loop, int timeout_ms)
 {
-    if (!list_is_empty(&loop->deferred) || !list_is_empty(&loop->bulk)) {
+    if (!list_is_empty(&loop->deferred) || !fair_queue_is_empty(&loop->bulk) || !fair_queue_is_empty(&loop->ready)) {
         return 0;
     }
     const struct timer *first = timer_heap_first(&loop->timers);
@@ -344,21 +412,84 @@ static int wait_limit_ms(const struct loop *loop, int timeout_ms)
     return timeout_ms < 0 || left_ms < (uint64_t)timeout_ms ? (int)left_ms : timeout_ms;
 }
 
-static void deliver_events(struct loop *loop, int count)
+/* The interest may have shrunk since the event was fetched. */
+static void deliver(struct io_watch *watch, uint32_t fetched)
+{
+    uint32_t events = fetched & (watch->events | ALWAYS_DELIVERED);
+    if (events != 0) {
+        watch->on_ready(watch, events);
+    }
+}
+
+/* NULL: the wake-up, or removed earlier in this turn. */
+static struct io_watch *watch_of_event(const struct loop *loop, const struct epoll_event *event)
+{
+    uint64_t token = event->data.u64;
+    if (token == WAKE_UP_TOKEN) {
+        return NULL;
+    }
+    const struct watch_slot *slot = &loop->slots[(uint32_t)token];
+    return slot->generation == (uint32_t)(token >> 32) ? slot->watch : NULL;
+}
+
+static bool concern_several_accounts(const struct loop *loop, int count)
+{
+    const struct io_watch *first = NULL;
+    for (int i = 0; i < count; i++) {
+        const struct io_watch *watch = watch_of_event(loop, &loop->events[i]);
+        if (watch != NULL && first != NULL && watch->account != first->account) {
+            return true;
+        }
+        first = first != NULL ? first : watch;
+    }
+    return false;
+}
+
+static void queue_events(struct loop *loop, int count)
 {
     for (int i = 0; i < count; i++) {
-        uint64_t token = loop->events[i].data.u64;
-        if (token == WAKE_UP_TOKEN) {
+        struct io_watch *watch = watch_of_event(loop, &loop->events[i]);
+        if (watch == NULL) {
             continue;
         }
-        const struct watch_slot *slot = &loop->slots[(uint32_t)token];
-        if (slot->watch == NULL || slot->generation != (uint32_t)(token >> 32)) {
-            continue; /* removed earlier in this turn */
+        if (watch->pending == 0) {
+            struct loop_account *account = watch->account != NULL ? watch->account : &loop->own;
+            fair_queue_add(&loop->ready, &account->ready, &watch->pending_link);
         }
-        /* The interest may have shrunk since the event was fetched. */
-        uint32_t events = loop->events[i].events & (slot->watch->events | ALWAYS_DELIVERED);
-        if (events != 0) {
-            slot->watch->on_ready(slot->watch, events);
+        watch->pending |= loop->events[i].events;
+    }
+}
+
+/* All that are ready are fetched first: the one event of a small pod may lie behind ten thousand of another. */
+static void deliver_in_turns(struct loop *loop, int count)
+{
+    queue_events(loop, count);
+    for (int fetches = 1; count == EVENTS_A_TURN && fetches < FETCHES_A_TURN; fetches++) {
+        count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, 0);
+        queue_events(loop, count);
+    }
+    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t end_ns = now_ns + CONTENDED_TURN_NS;
+    struct list *link;
+    while (now_ns < end_ns && (link = fair_queue_take(&loop->ready, &loop->paying)) != NULL) {
+        struct io_watch *watch = LIST_ENTRY(link, struct io_watch, pending_link);
+        uint32_t events = watch->pending;
+        watch->pending = 0;
+        deliver(watch, events);
+        now_ns = charge_since(loop, &loop->ready, now_ns);
+    }
+}
+
+static void deliver_events(struct loop *loop, int count)
+{
+    if (!fair_queue_is_empty(&loop->ready) || concern_several_accounts(loop, count)) {
+        deliver_in_turns(loop, count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        struct io_watch *watch = watch_of_event(loop, &loop->events[i]);
+        if (watch != NULL) {
+            deliver(watch, loop->events[i].events);
         }
     }
 }
@@ -375,8 +506,10 @@ void loop_run_once(struct loop *loop, int timeout_ms)
     run_posted(loop);
     run_expired_timers(loop);
     deliver_events(loop, count);
-    (void)run_first_deferred(&loop->bulk);
-    while (run_first_deferred(&loop->deferred)) {
+    run_one_bulk(loop);
+    struct list *link;
+    while ((link = list_take_first(&loop->deferred)) != NULL) {
+        run_deferred(link);
     }
     loop->hook(LOOP_TURN_ENDS, loop->hook_context);
 }

@@ -1,14 +1,16 @@
-/* The event loop: level-triggered epoll, timers, work posted by other threads, and work put off to the end of the turn.
+/* The event loop: epoll, timers, work posted by other threads, and work put off to the end of the turn.
  *
  * One loop belongs to one thread; only loop_post and loop_stop may be called from others. Nothing is allocated per event.
  * A turn is: wait; posted work; expired timers; ready descriptors; one piece of bulk work; deferred work (repeated until none
- * is left); the turn hook. A callback may remove any watch, timer or deferred work of its loop, its own included, and may free the
+ * is left); the turn hook. When events of several accounts (pods) are ready, they are served in turns by account, each by the time its
+ * callbacks take, for a millisecond at most before the kernel is asked again; bulk work goes by account always. A callback may remove any watch, timer or deferred work of its loop, its own included, and may free the
  * object around it: events already fetched for a removed watch are not delivered. */
 #ifndef AMBAR_NET_LOOP_H
 #define AMBAR_NET_LOOP_H
 
 #include "base/list.h"
 #include "base/result.h"
+#include "net/fair_queue.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,13 +18,23 @@
 
 struct loop;
 
-/* Readiness of one descriptor. Embed it; zero it; then loop_watch. */
+/* On whose behalf the loop works: a pod. Turns go by account, however many connections it has. */
+struct loop_account {
+    struct fair_share ready; /* events */
+    struct fair_share bulk;
+};
+
+/* Readiness of one descriptor. Embed it; zero it; set on_ready (and account); then loop_watch. */
 struct io_watch {
     void (*on_ready)(struct io_watch *watch, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP */
     int descriptor;
-    uint32_t events;   /* the current interest; 0 keeps the registration and delivers nothing but errors */
-    uint32_t slot;     /* the loop's own */
-    struct loop *loop; /* NULL when not watched */
+    uint32_t events;              /* the current interest; 0 keeps the registration and delivers nothing but errors */
+    struct loop_account *account; /* NULL: the loop's own */
+    struct loop *loop;            /* NULL when not watched */
+    /* The loop's own. */
+    uint32_t slot;
+    uint32_t pending; /* events fetched and not delivered yet */
+    struct list pending_link;
 };
 
 /* A timer, in the loop's heap while armed. Embed it; zero it; set on_expire. */
@@ -37,6 +49,7 @@ struct timer {
 struct deferred {
     void (*run)(struct deferred *deferred);
     struct list link;
+    struct loop_account *account; /* of bulk work; NULL: the loop's own */
 };
 
 /* Work from another thread. Embed it in an object that stays alive until `run` was called on the loop's thread. */
@@ -67,6 +80,15 @@ struct result loop_watch(struct loop *loop, struct io_watch *watch, int descript
 void loop_watch_for(struct io_watch *watch, uint32_t events);
 /* Idempotent. Does not close the descriptor. Must precede close. */
 void loop_unwatch(struct io_watch *watch);
+/* The same for a descriptor that is closed right afterwards and that no other process and no duplicate holds open: the kernel
+ * forgets it by itself. */
+void loop_unwatch_closing(struct io_watch *watch);
+/* The registration of `from`, events fetched and not delivered included, becomes `to`'s, which has its own on_ready and account. */
+void loop_watch_move(struct io_watch *from, struct io_watch *to);
+
+void loop_account_initialise(struct loop_account *account);
+/* Before its memory goes; none of its watches and deferred work may be left. */
+void loop_account_close(struct loop *loop, struct loop_account *account);
 
 /* (Re)arms. A time in the past expires in the next turn. */
 void timer_arm_at(struct loop *loop, struct timer *timer, uint64_t due_ns);

@@ -43,6 +43,7 @@ static void connect_with(struct dial *dial, int descriptor)
 {
     keep_source(dial, descriptor);
     dial->connector.on_result = on_connected;
+    dial->connector.watch.account = &dial->pod->turns;
     connector_start(&dial->connector, dial->pod->worker->loop, descriptor, &dial->to, 0);
 }
 

@@ -104,7 +104,7 @@ static void start_session(struct inbound_tunnel *tunnel)
     forget_opening(tunnel);
     struct worker *worker = tunnel->pod->worker;
     record_counting_start(layer, worker, HBONE_SERVER);
-    struct hbone_settings settings = worker_hbone_settings(worker, HBONE_SERVER);
+    struct hbone_settings settings = pod_hbone_settings(tunnel->pod, HBONE_SERVER);
     tunnel->session =
         hbone_session_new(worker->loop, layer, tunnel->descriptor, HBONE_SERVER, &settings, &SESSION_EVENTS, tunnel);
     tunnel->descriptor = -1;
@@ -206,6 +206,7 @@ void inbound_accept(struct pod *pod, int descriptor, const struct socket_address
     pod->account.descriptors++;
     worker_count_socket(pod->worker, CONNECTION_INBOUND, 1);
     tunnel->watch.on_ready = on_ready;
+    tunnel->watch.account = &pod->turns;
     tunnel->deadline.on_expire = on_deadline;
     if (!socket_local_address(descriptor, &tunnel->local)) {
         refuse(tunnel, "tls handshake error: the peer has gone");

@@ -145,7 +145,7 @@ static void start_session(struct inner_tunnel *inner)
     inner->descriptor = -1;
     loop_unwatch(&inner->watch);
     forget_handshake(inner);
-    struct hbone_settings settings = worker_hbone_settings(worker, HBONE_CLIENT);
+    struct hbone_settings settings = pod_hbone_settings(inner->pod, HBONE_CLIENT);
     inner->session =
         hbone_session_new(worker->loop, layer, descriptor, HBONE_CLIENT, &settings, &SESSION_EVENTS, inner);
     worker_count_role(worker, METRIC_TUNNELS_OPENED, "client");
@@ -234,6 +234,7 @@ struct inner_tunnel *inner_tunnel_new(struct pod *pod, struct hbone_stream *oute
     inner->context = context;
     inner->descriptor = -1;
     inner->watch.on_ready = on_ready;
+    inner->watch.account = &pod->turns;
     inner->deadline.on_expire = on_deadline;
     inner->begin.run = begin;
     list_initialise(&inner->begin.link);

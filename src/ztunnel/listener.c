@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "net/socket.h"
 #include "ztunnel/enrolment_proof.h"
+#include "ztunnel/pod.h"
 
 #include <errno.h>
 #include <string.h>
@@ -70,6 +71,7 @@ struct result proxy_listener_open(
     listener->descriptor = descriptor;
     listener->is_transparent = is_transparent;
     listener->watch.on_ready = on_ready;
+    listener->watch.account = &listener->pod->turns;
     listener->resume.on_expire = on_resume;
     return loop_watch(loop, &listener->watch, descriptor, EPOLLIN);
 }

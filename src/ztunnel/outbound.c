@@ -28,8 +28,10 @@
  * (double HBONE) the answered CONNECT becomes an inner tunnel, with a CONNECT of its own. */
 struct outbound {
     struct connection connection;
-    int descriptor;         /* the application's; -1 once a relay has it */
-    struct io_watch client; /* notices an application that resets while we are still dialling */
+    int descriptor; /* the application's; -1 once a relay has it */
+    struct io_watch
+        client; /* notices an application that resets while we are still dialling; a stream's relay takes it over */
+    uint32_t client_events; /* it was told so far */
     struct workload_wait workload_wait;
     uint64_t seed;
     bool has_retried;
@@ -69,7 +71,7 @@ static void forget_tunnel(struct outbound *outbound)
 static void release(struct outbound *outbound, enum close_state close_state)
 {
     struct pod *pod = outbound->connection.pod;
-    loop_unwatch(&outbound->client);
+    loop_unwatch_closing(&outbound->client);
     workload_wait_cancel(&outbound->workload_wait);
     name_lookup_cancel(&outbound->name_lookup);
     dial_cancel(&outbound->dial);
@@ -98,6 +100,7 @@ static void refuse(struct outbound *outbound, const char *message)
 static void on_client_event(struct io_watch *watch, uint32_t events)
 {
     struct outbound *outbound = CONTAINER_OF(watch, struct outbound, client);
+    outbound->client_events |= events;
     if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         connection_fail(&outbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made");
         release(outbound, CLOSE_RESET);
@@ -246,9 +249,10 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
         describe_destination(connection, headers);
         connection_open(connection);
     }
-    struct worker *worker = connection->pod->worker;
-    (void)stream_relay_start(&outbound->relay.stream, worker->loop, worker->buffers, take_client_descriptor(outbound),
-        stream, &STREAM_RELAY_EVENTS);
+    outbound->descriptor = -1;
+    outbound->is_relaying = true;
+    (void)stream_relay_start_watched(&outbound->relay.stream, connection->pod->worker->buffers, &outbound->client,
+        outbound->client_events, stream, &STREAM_RELAY_EVENTS);
 }
 
 static void on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
@@ -526,13 +530,14 @@ void outbound_accept(struct pod *pod, int descriptor, const struct socket_addres
     pod->account.descriptors++;
     worker_count_socket(pod->worker, CONNECTION_OUTBOUND, 1);
     outbound->client.on_ready = on_client_event;
+    outbound->client.account = &pod->turns;
     if (!is_connected) {
         refuse(outbound, "io error: the application has gone");
         return;
     }
     outbound->connection.dialled = dialled;
     outbound->connection.destination = dialled;
-    struct result watched = loop_watch(pod->worker->loop, &outbound->client, descriptor, 0);
+    struct result watched = loop_watch(pod->worker->loop, &outbound->client, descriptor, STREAM_RELAY_INTEREST);
     if (!result_is_ok(&watched)) {
         refuse(outbound, watched.message);
         return;

@@ -142,6 +142,7 @@ void passthrough_accept(struct pod *pod, int descriptor, const struct socket_add
     struct connection *connection = &passthrough->connection;
     passthrough->descriptor = descriptor;
     passthrough->client.on_ready = on_client_event;
+    passthrough->client.account = &pod->turns;
     connection->cut = cut;
     connection_begin(connection, pod, CONNECTION_INBOUND, peer);
     pod->account.descriptors++;

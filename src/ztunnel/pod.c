@@ -58,6 +58,7 @@ static void free_pod(struct pod *pod)
         broker_forget_namespace(pod->worker->broker, pod->namespace_handle);
     }
     live_walks_skip_pod(pod->worker, pod);
+    loop_account_close(pod->worker->loop, &pod->turns);
     list_remove(&pod->link);
     if (pod->on_stopped != NULL) {
         pod->on_stopped(pod->information.uid, pod->context);
@@ -152,6 +153,13 @@ static void bind_next(struct pod *pod)
     broker_make_listener(pod->worker->broker, &pod->start_call, pod->namespace_handle, &options);
 }
 
+struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role)
+{
+    struct hbone_settings settings = worker_hbone_settings(pod->worker, role);
+    settings.account = &pod->turns;
+    return settings;
+}
+
 struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
     void (*on_started)(struct pod *, const struct result *, void *), void *context)
 {
@@ -164,6 +172,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     pod->context = context;
     pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
                            worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
+    loop_account_initialise(&pod->turns);
     list_initialise(&pod->inbound_tunnels);
     list_initialise(&pod->inner_tunnels);
     list_initialise(&pod->connections);
@@ -173,7 +182,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     }
     const struct configuration *configuration = worker->shared->configuration;
     struct hbone_pool_settings settings = hbone_pool_settings_default();
-    settings.session = worker_hbone_settings(worker, HBONE_CLIENT);
+    settings.session = pod_hbone_settings(pod, HBONE_CLIENT);
     settings.streams_per_tunnel = configuration->pool_maximum_streams;
     settings.unused_release_ms = configuration->pool_unused_release_timeout_ns / 1000000;
     pod->tunnels = hbone_pool_new(worker->loop, &settings, &TUNNEL_OPENER, pod);

@@ -51,6 +51,7 @@ struct pod {
     struct list workload_waits;
     struct pod_account account;
     struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
+    struct loop_account turns; /* of the loop: everything watched and deferred for the pod takes them */
     struct broker_call start_call;
     struct timer drain_deadline;
     struct timer listeners_end; /* while draining: listeners stay open for what was already on its way to them */
@@ -96,6 +97,9 @@ void pod_notice_version(struct pod *pod, bool policies_changed);
 
 /* The stock for a purpose. */
 struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family);
+
+/* HBONE settings for a tunnel of the pod, in either role. */
+struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role);
 
 /* Whether connections towards the application may bear the client's address. */
 bool pod_keeps_source(const struct pod *pod, enum pod_listener listener);

@@ -115,6 +115,7 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     attempt->handshake = tls_handshake_new_mesh_client(
         attempt->certificate, worker->buffers, descriptor, attempt->key->sans, attempt->key->san_count);
     attempt->watch.on_ready = on_ready;
+    attempt->watch.account = &attempt->pod->turns;
     struct result watched = loop_watch(worker->loop, &attempt->watch, descriptor, EPOLLIN);
     if (!result_is_ok(&watched)) {
         fail(attempt, watched);

@@ -65,10 +65,10 @@ def settle(ztunnel):
 
     def is_settled():
         now = value(ztunnel, "ambar_pinned_bytes")
-        is_same, last[0] = now == last[0], now
+        is_same, last[0] = now > 0 and now == last[0], now
         return is_same
 
-    wait_until(is_settled, 20, "readers to stand still", interval=0.5)
+    wait_until(is_settled, 40, "readers to stand still", interval=0.5)
     return last[0]
 
 
