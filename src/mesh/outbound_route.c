@@ -222,6 +222,7 @@ static enum upstream_outcome find_gateway(struct decision *decision, const struc
     }
     char ip[IP_TEXT_SIZE];
     bool is_named = gateway->kind == GATEWAY_HOSTNAME;
+    decision->route->unknown_gateway = gateway;
     refuse(decision, result_fail(RESULT_UNAVAILABLE, "unknown %s: %s %s%s%s not found", role->name, role->name,
                          is_named ? "" : gateway->network, is_named ? "" : "/",
                          is_named ? gateway->hostname : ip_format(&gateway->ip, ip)));
@@ -366,6 +367,7 @@ static void route_without_upstream(
     }
     decision->route->kind = OUTBOUND_PASSTHROUGH;
     decision->route->next_hop = decision->request->target;
+    decision->route->is_target_unknown = service == NULL;
 }
 
 /* §5 step 8. */
@@ -443,6 +445,23 @@ void mesh_route_outbound(
         return;
     }
     route_to_upstream(&decision, &upstream, addressed.service);
+}
+
+bool outbound_route_unknown_name(const struct mesh_version *version, const struct outbound_request *request,
+    const struct outbound_route *route, struct writer *out)
+{
+    const struct gateway_address *gateway = route->unknown_gateway;
+    char ip[IP_TEXT_SIZE];
+    if (gateway != NULL && gateway->kind == GATEWAY_HOSTNAME) {
+        writer_print(out, "%s/%s", gateway->namespace_, gateway->hostname);
+    } else if (gateway != NULL) {
+        writer_print(out, "%s/%s", gateway->network, ip_format(&gateway->ip, ip));
+    } else if (route->is_target_unknown) {
+        writer_print(out, "%s/%s", mesh_version_network(version), ip_format(&request->target.ip, ip));
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static size_t add_service_identities(const struct service *service, struct writer *out)

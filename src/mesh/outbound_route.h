@@ -57,11 +57,19 @@ struct outbound_route {
     const struct workload *inner_destination;     /* OUTBOUND_DOUBLE_HBONE: what is behind the gateway */
     const struct service *inner_identity_service; /* only its names are accepted at the end of the inner tunnel */
     bool is_to_waypoint;
+    /* For XDS_ON_DEMAND: the version does not know the target, or this waypoint or gateway; the decision may be another one
+     * once it does. */
+    bool is_target_unknown;
+    const struct gateway_address *unknown_gateway;
     struct result error; /* the sentence of the reference, for the refused kinds */
 };
 
 void mesh_route_outbound(
     const struct mesh_version *version, const struct outbound_request *request, struct outbound_route *route);
+
+/* What to ask the control plane for before the route is taken as it is: "network/ip" or "namespace/hostname"; false: nothing. */
+bool outbound_route_unknown_name(const struct mesh_version *version, const struct outbound_request *request,
+    const struct outbound_route *route, struct writer *out);
 
 /* The identities the next hop of an HBONE route may have, each followed by a NUL, in the order of the reference: those
  * of the service that parse, then the workload's. Returns how many. */

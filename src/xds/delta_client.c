@@ -137,13 +137,15 @@ static void fail_stream(struct delta_client *client, const struct result *failur
 static void on_message_part(
     struct grpc_call *call, struct bytes part, size_t message_bytes, bool is_last, void *context)
 {
-    (void)call;
     (void)message_bytes;
     struct delta_client *client = context;
     if (!client->is_walking) {
         delta_walk_begin(client);
     }
     struct result fed = delta_response_feed(&client->response, part);
+    if (grpc_call_queued_bytes(call) > DELTA_UNREAD_MAXIMUM_BYTES) {
+        fed = result_fail(RESULT_LIMIT, "the control plane does not read what it is answered");
+    }
     if (result_is_ok(&fed) && is_last) {
         fed = delta_response_end(&client->response);
     }

@@ -13,6 +13,8 @@
 
 #define DELTA_TYPES_MAXIMUM 4
 #define DELTA_RESPONSE_MAXIMUM_BYTES (200u * 1024 * 1024)
+#define DELTA_RESOURCES_MAXIMUM 1000000                 /* of one type; a further one is rejected by name */
+#define DELTA_UNREAD_MAXIMUM_BYTES (8u * 1024 * 1024)   /* of our requests: a control plane that only talks is left */
 #define DELTA_RESOURCE_MAXIMUM_BYTES (4u * 1024 * 1024) /* a larger one is rejected by name */
 
 struct delta_client;

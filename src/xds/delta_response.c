@@ -7,7 +7,7 @@
 #define SMALL_FIELD_MAXIMUM_BYTES 4096
 
 enum { RESPONSE_RESOURCES = 2, RESPONSE_TYPE_URL = 4, RESPONSE_NONCE = 5, RESPONSE_REMOVED = 6 };
-enum { RESOURCE_VERSION = 1, RESOURCE_PAYLOAD = 2, RESOURCE_NAME = 3 };
+enum { RESOURCE_VERSION = 1, RESOURCE_PAYLOAD = 2, RESOURCE_NAME = 3, RESOURCE_ALIAS = 4 };
 enum { ANY_TYPE_URL = 1, ANY_VALUE = 2 };
 
 struct delta_response delta_response_of(
@@ -57,7 +57,7 @@ static bool parse_any(struct bytes any, struct delta_wire_resource *resource)
 
 static struct result take_resource(struct delta_response *response, struct bytes bytes)
 {
-    struct delta_wire_resource resource = { 0 };
+    struct delta_wire_resource resource = { .message = bytes };
     struct cursor cursor = cursor_of(bytes);
     struct protobuf_field field;
     while (protobuf_next_field(&cursor, &field)) {
@@ -194,6 +194,18 @@ struct result delta_response_end(const struct delta_response *response)
 {
     return protobuf_stream_is_between(&response->fields) ? result_ok()
                                                          : malformed("DeltaDiscoveryResponse: ends inside a field");
+}
+
+bool delta_wire_resource_next_alias(struct cursor *cursor, struct bytes *alias)
+{
+    struct protobuf_field field;
+    while (protobuf_next_field(cursor, &field)) {
+        if (field.number == RESOURCE_ALIAS && field.wire == PROTOBUF_BYTES) {
+            *alias = field.bytes;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool delta_response_next_removed(struct cursor *cursor, struct bytes *name)

@@ -15,7 +15,8 @@ struct delta_wire_resource {
     struct bytes type_url;
     struct bytes value;
     bool has_payload;
-    bool is_too_large; /* only the name is known */
+    bool is_too_large;    /* only the name is known */
+    struct bytes message; /* the whole Resource */
 };
 
 struct delta_response {
@@ -39,6 +40,9 @@ void delta_response_clear(struct delta_response *response);
 struct result delta_response_feed(struct delta_response *response, struct bytes piece);
 /* After the last piece: fails when the message ends inside a field. */
 struct result delta_response_end(const struct delta_response *response);
+
+/* The other names of a resource, which istiod gives for what was asked for by address: start with a cursor over `message`. */
+bool delta_wire_resource_next_alias(struct cursor *cursor, struct bytes *alias);
 
 /* One more name to remove, as if the control plane had said so. */
 void delta_response_add_removed(struct delta_response *response, struct bytes name);

@@ -56,6 +56,20 @@ static void remember_version(struct delta_client *client, struct bytes name, str
     client->touched[client->touched_count++] = version_table_put(client->types[client->type].held, name, version);
 }
 
+/* Who asked by address is answered by a resource of another name, of which the address is an alias. */
+static void note_answers(struct delta_client *client, const struct delta_wire_resource *resource, bool is_found)
+{
+    struct watched_type *type = &client->types[client->type];
+    struct bytes alias;
+    if (hash_map_count(type->pending) == 0) {
+        return;
+    }
+    note_answer(type, resource->name, is_found);
+    for (struct cursor cursor = cursor_of(resource->message); delta_wire_resource_next_alias(&cursor, &alias);) {
+        note_answer(type, alias, is_found);
+    }
+}
+
 /* Why a resource cannot even be shown to the consumer; NULL: it can. */
 static const char *refusal_of(const struct delta_wire_resource *resource)
 {
@@ -85,6 +99,11 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
         client->contradicts_itself = true;
         return;
     }
+    const struct version_table *held = client->types[type].held;
+    if (version_table_count(held) >= DELTA_RESOURCES_MAXIMUM && !version_table_has(held, resource->name)) {
+        reject(client, resource->name, "decode: 1000000 resources are held already");
+        return;
+    }
     begin_for_consumer(client, type);
     const struct delta_resource shown = { resource->name, resource->version, resource->value };
     struct result applied = consumer->update(consumer->context, type, &shown);
@@ -94,7 +113,7 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
         version_table_unmark(client->types[type].held, resource->name);
         reject(client, resource->name, applied.message);
     }
-    note_answer(&client->types[type], resource->name, result_is_ok(&applied));
+    note_answers(client, resource, result_is_ok(&applied));
 }
 
 void delta_walk_begin(struct delta_client *client)

@@ -402,6 +402,7 @@ static struct result start_model(struct application *application)
         .context = application,
     };
     application->feed = xds_feed_new(application->loop, application->buffers, &settings, &control_plane);
+    application->shared.feed = application->feed;
     return result_ok();
 }
 

@@ -94,10 +94,6 @@ static struct result refuse_unavailable(const struct configuration *configuratio
     if (configuration->xds_on_demand && configuration->dns_proxy_enabled) {
         return result_fail(RESULT_INVALID, "DNS proxy does not currently support on-demand mode");
     }
-    if (configuration->xds_on_demand) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var XDS_ON_DEMAND=true (on-demand discovery is not available in this version)");
-    }
     const char *dns_capture = proxy_configuration_metadata(&configuration->proxy, "DNS_CAPTURE");
     if (dns_capture != NULL && configuration->dns_proxy_enabled) {
         return result_fail(RESULT_UNSUPPORTED,

@@ -9,6 +9,7 @@
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 #include "tls/identity.h"
+#include "ztunnel/address_demand.h"
 #include "ztunnel/connection_log.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
@@ -23,6 +24,7 @@
 
 #define EXPECTED_IDENTITIES_MAXIMUM 64
 #define NAME_LOOKUPS_MAXIMUM 4
+#define DEMANDS_MAXIMUM 4 /* a target, its waypoint, a gateway; a control plane that knows none is not asked for ever */
 
 /* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. Towards another network
  * (double HBONE) the answered CONNECT becomes an inner tunnel, with a CONNECT of its own. */
@@ -33,6 +35,8 @@ struct outbound {
         client; /* notices an application that resets while we are still dialling; a stream's relay takes it over */
     uint32_t client_events; /* it was told so far */
     struct workload_wait workload_wait;
+    struct address_demand demand;
+    unsigned demands;
     uint64_t seed;
     bool has_retried;
     struct name_lookup name_lookup;
@@ -73,6 +77,7 @@ static void release(struct outbound *outbound, enum close_state close_state)
     struct pod *pod = outbound->connection.pod;
     loop_unwatch_closing(&outbound->client);
     workload_wait_cancel(&outbound->workload_wait);
+    address_demand_cancel(&outbound->demand);
     name_lookup_cancel(&outbound->name_lookup);
     dial_cancel(&outbound->dial);
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
@@ -469,6 +474,34 @@ static void follow(struct outbound *outbound, const struct outbound_route *route
     }
 }
 
+static void on_demanded(struct address_demand *demand, const struct result *failure)
+{
+    struct outbound *outbound = CONTAINER_OF(demand, struct outbound, demand);
+    if (failure != NULL) {
+        refuse(outbound, failure->message);
+    } else {
+        route_and_go(outbound, NULL);
+    }
+}
+
+/* XDS_ON_DEMAND: what the decision did not know is asked for, and the decision taken again. */
+static bool demand_unknown(
+    struct outbound *outbound, const struct outbound_request *request, const struct outbound_route *route)
+{
+    struct worker *worker = outbound->connection.pod->worker;
+    struct writer name = writer_growing();
+    bool is_demanded = worker->shared->configuration->xds_on_demand && worker->shared->feed != NULL &&
+                       outbound->demands < DEMANDS_MAXIMUM &&
+                       outbound_route_unknown_name(worker_version(worker), request, route, &name);
+    if (is_demanded) {
+        outbound->demands++;
+        outbound->demand.on_answer = on_demanded;
+        address_demand_start(&outbound->demand, worker, writer_string(&name));
+    }
+    writer_free(&name);
+    return is_demanded;
+}
+
 static void route_and_go(struct outbound *outbound, const struct resolved_name *resolved)
 {
     struct connection *connection = &outbound->connection;
@@ -483,7 +516,9 @@ static void route_and_go(struct outbound *outbound, const struct resolved_name *
     };
     struct outbound_route route;
     mesh_route_outbound(worker_version(worker), &request, &route);
-    follow(outbound, &route);
+    if (!demand_unknown(outbound, &request, &route)) {
+        follow(outbound, &route);
+    }
 }
 
 static void on_workload(struct workload_wait *wait, const struct workload *workload)

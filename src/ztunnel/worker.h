@@ -28,6 +28,7 @@ struct shared_state {
     struct metric_registry *metrics;
     struct broker *broker;
     struct certificate_store *certificates;
+    struct xds_feed *feed; /* NULL without a control plane; set before the first connection */
 };
 
 struct worker {

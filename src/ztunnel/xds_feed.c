@@ -14,12 +14,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { TYPE_ADDRESS, TYPE_AUTHORIZATION, TYPE_COUNT };
+#define ADDRESS_TYPE_URL "type.googleapis.com/istio.workload.Address"
+#define AUTHORIZATION_TYPE_URL "type.googleapis.com/istio.security.Authorization"
 
-static const struct delta_type TYPES[TYPE_COUNT] = {
-    [TYPE_ADDRESS] = { "type.googleapis.com/istio.workload.Address", false },
-    [TYPE_AUTHORIZATION] = { "type.googleapis.com/istio.security.Authorization", false },
-};
+enum { TYPE_ADDRESS, TYPE_AUTHORIZATION, TYPE_COUNT };
 
 /* How many workloads of this node have an identity. */
 struct local_identity {
@@ -28,6 +26,8 @@ struct local_identity {
 
 struct xds_feed {
     struct xds_feed_settings settings;
+    struct loop *loop;
+    struct delta_type types[TYPE_COUNT];
     struct delta_client *client;
     struct mesh_change *change;
     struct hash_map *local_identities; /* identity -> struct local_identity */
@@ -239,6 +239,9 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
 {
     struct xds_feed *feed = NEW(struct xds_feed);
     feed->settings = *settings;
+    feed->loop = control;
+    feed->types[TYPE_ADDRESS] = (struct delta_type){ ADDRESS_TYPE_URL, settings->configuration->xds_on_demand };
+    feed->types[TYPE_AUTHORIZATION] = (struct delta_type){ AUTHORIZATION_TYPE_URL, false };
     feed->local_identities = hash_map_new();
     feed->local_workloads = hash_map_new();
     feed->is_shared = settings->configuration->proxy_mode == PROXY_MODE_SHARED;
@@ -247,7 +250,7 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
     const struct delta_client_settings client_settings = {
         .control_plane = *control_plane,
         .node = writer_bytes(&node),
-        .types = TYPES,
+        .types = feed->types,
         .type_count = TYPE_COUNT,
         .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response,
             on_termination },
@@ -260,6 +263,16 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
 void xds_feed_start(struct xds_feed *feed)
 {
     delta_client_start(feed->client);
+}
+
+struct loop *xds_feed_loop(const struct xds_feed *feed)
+{
+    return feed->loop;
+}
+
+struct result xds_feed_demand(struct xds_feed *feed, const char *name, struct delta_waiter *waiter, bool *is_held)
+{
+    return delta_client_demand(feed->client, TYPE_ADDRESS, bytes_of_string(name), waiter, is_held);
 }
 
 void xds_feed_free(struct xds_feed *feed)

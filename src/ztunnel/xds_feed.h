@@ -25,6 +25,9 @@ struct xds_feed_settings {
 struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
     const struct xds_feed_settings *settings, const struct control_plane_settings *control_plane);
 void xds_feed_start(struct xds_feed *feed);
+struct loop *xds_feed_loop(const struct xds_feed *feed);
+/* XDS_ON_DEMAND: see delta_client_demand. */
+struct result xds_feed_demand(struct xds_feed *feed, const char *name, struct delta_waiter *waiter, bool *is_held);
 void xds_feed_free(struct xds_feed *feed); /* NULL is allowed */
 
 #endif

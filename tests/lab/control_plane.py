@@ -94,6 +94,7 @@ class ControlPlane:
         self.certificate_requests = []
         self.ca_handler = ca_handler
         self.auto_answer = True
+        self.on_demand = None  # request -> (resources with aliases, removed names) or None, for Address requests
         self.nonce = 0
         self.changed = threading.Condition()
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
@@ -136,7 +137,11 @@ class ControlPlane:
                     with self.changed:
                         stream.requests.append(request)
                         self.changed.notify_all()
-                    if self.auto_answer and not request.response_nonce:
+                    if self.on_demand and request.type_url == ADDRESS and not request.response_nonce:
+                        answer = self.on_demand(request)
+                        if answer:
+                            stream.send(self.response(ADDRESS, *answer))
+                    elif self.auto_answer and not request.response_nonce:
                         stream.send(self.response(request.type_url, self.resources.get(request.type_url, {})))
             except grpc.RpcError:
                 pass
@@ -159,12 +164,13 @@ class ControlPlane:
             context.abort(grpc.StatusCode.UNAVAILABLE, "no CA here")
         return self.ca_handler(request, context)
 
-    def response(self, type_url, resources, removed=()):
+    def response(self, type_url, resources, removed=(), aliases=None):
         self.nonce += 1
         response = discovery.DeltaDiscoveryResponse(system_version_info=f"v{self.nonce}", type_url=type_url, nonce=f"n{self.nonce}")
         for name, message in resources.items():
             value = message if isinstance(message, bytes) else message.SerializeToString()
             item = response.resources.add(name=name, version="" if type_url == AUTHORIZATION else f"{hash(value) & 0xffffffff:x}")
+            item.aliases.extend((aliases or {}).get(name, ()))
             item.resource.type_url = type_url
             item.resource.value = value
         response.removed_resources.extend(removed)
