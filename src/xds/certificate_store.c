@@ -47,6 +47,8 @@ struct certificate_store {
     size_t running_count;
     struct timer alarm;
     struct deferred dispatch;
+    void (*on_observed)(void *context, const struct result *failure); /* NULL: nobody counts */
+    void *observer;
 };
 
 static void dispatch_soon(struct certificate_store *store)
@@ -155,8 +157,12 @@ static void fetch_failed(struct certificate_entry *entry, const struct result *f
 static void on_fetched(struct certificate_fetch *fetch, struct tls_identity *certificate, const struct result *failure)
 {
     struct certificate_entry *entry = CONTAINER_OF(fetch, struct certificate_entry, fetch);
+    struct certificate_store *store = entry->store;
     entry->is_running = false;
-    entry->store->running_count--;
+    store->running_count--;
+    if (store->on_observed != NULL) {
+        store->on_observed(store->observer, failure);
+    }
     if (certificate != NULL) {
         fetch_succeeded(entry, certificate);
     } else {
@@ -236,6 +242,13 @@ struct certificate_store *certificate_store_new(struct loop *control, struct cer
     list_initialise(&store->running);
     list_initialise(&store->dispatch.link);
     return store;
+}
+
+void certificate_store_observe(
+    struct certificate_store *store, void (*on_end)(void *context, const struct result *failure), void *context)
+{
+    store->on_observed = on_end;
+    store->observer = context;
 }
 
 static void free_entry(struct certificate_entry *entry)

@@ -27,6 +27,10 @@ struct certificate_store *certificate_store_new(struct loop *control, struct cer
 /* All caches must be gone. Waiters get RESULT_UNAVAILABLE. */
 void certificate_store_free(struct certificate_store *store);
 
+/* Told the end of every fetch: NULL, or why it failed. For metrics; control thread. */
+void certificate_store_observe(
+    struct certificate_store *store, void (*on_end)(void *context, const struct result *failure), void *context);
+
 /* Fetches ahead of use. Control thread. */
 void certificate_store_prefetch(struct certificate_store *store, const char *identity);
 /* Drops the identity; waiters get "the identity is no longer needed". Control thread. */

@@ -19,6 +19,15 @@ const char *delta_termination_name(enum delta_termination reason)
     return names[reason];
 }
 
+static void tell_connection(struct delta_client *client, bool is_up)
+{
+    const struct delta_consumer *consumer = &client->settings.consumer;
+    if (client->is_connected != is_up && consumer->on_connection != NULL) {
+        consumer->on_connection(consumer->context, is_up);
+    }
+    client->is_connected = is_up;
+}
+
 static void drop_stream(struct delta_client *client)
 {
     delta_walk_abort(client);
@@ -28,7 +37,7 @@ static void drop_stream(struct delta_client *client)
     }
     grpc_channel_free(client->channel);
     client->channel = NULL;
-    client->is_connected = false;
+    tell_connection(client, false);
 }
 
 static void retry_after(struct delta_client *client, uint64_t delay_ms, enum delta_termination reason)
@@ -160,7 +169,7 @@ static void on_opened(struct grpc_call *call, void *context)
 {
     (void)call;
     struct delta_client *client = context;
-    client->is_connected = true;
+    tell_connection(client, true);
     log_print_in(DELTA_SPANS(client), LOG_INFO, DELTA_LOG_TARGET, "Stream established");
 }
 

@@ -47,6 +47,7 @@ struct delta_client {
     bool has_begun;          /* the consumer was told */
     bool contradicts_itself; /* resources of two types */
     struct writer nack;
+    size_t rejected_count;
     uint32_t *touched; /* handles of versions recorded in this response, in case it is aborted */
     size_t touched_count, touched_capacity;
 };

@@ -27,6 +27,7 @@ static void begin_for_consumer(struct delta_client *client, int type)
 
 static void reject(struct delta_client *client, struct bytes name, const char *reason)
 {
+    client->rejected_count++;
     if (client->nack.length > NACK_MAXIMUM_BYTES) {
         return;
     }
@@ -124,6 +125,7 @@ void delta_walk_begin(struct delta_client *client)
     client->has_begun = false;
     client->contradicts_itself = false;
     writer_clear(&client->nack);
+    client->rejected_count = 0;
     client->touched_count = 0;
 }
 
@@ -237,6 +239,14 @@ static void answer_pending(struct watched_type *type)
     memory_free(due);
 }
 
+static void tell_response(const struct delta_client *client, const char *type_url)
+{
+    const struct delta_consumer *consumer = &client->settings.consumer;
+    if (consumer->on_response != NULL) {
+        consumer->on_response(consumer->context, type_url, client->response.bytes, client->rejected_count);
+    }
+}
+
 static void send_acknowledgement(struct delta_client *client)
 {
     struct writer message = writer_growing();
@@ -246,6 +256,7 @@ static void send_acknowledgement(struct delta_client *client)
     grpc_call_send(client->call, writer_bytes(&message));
     writer_free(&message);
     bool is_nack = client->nack.length > 0;
+    tell_response(client, writer_string(&client->response.type_url));
     LOG_EVENT_IN(DELTA_SPANS(client), is_nack ? LOG_ERROR : LOG_DEBUG, DELTA_LOG_TARGET,
         is_nack ? "sending response" : "sending acknowledgement",
         LOG_DISPLAY("type_url", writer_string(&client->response.type_url)),
@@ -274,9 +285,6 @@ void delta_walk_complete(struct delta_client *client)
 {
     const struct delta_consumer *consumer = &client->settings.consumer;
     int type = find_type(client, writer_bytes(&client->response.type_url));
-    if (consumer->on_response != NULL) {
-        consumer->on_response(consumer->context, writer_string(&client->response.type_url), client->response.bytes);
-    }
     if (type == TYPE_UNKNOWN) {
         log_print_in(DELTA_SPANS(client), LOG_ERROR, DELTA_LOG_TARGET, "unknown type %s",
             writer_string(&client->response.type_url));

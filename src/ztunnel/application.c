@@ -5,11 +5,10 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "mesh/change.h"
-#include "tls/certificate_bundle.h"
 #include "tls/policy.h"
-#include "xds/ca_client.h"
 #include "xds/local_file.h"
 #include "ztunnel/admin.h"
+#include "ztunnel/certificate_setup.h"
 #include "ztunnel/control_target.h"
 #include "ztunnel/inpod_manager.h"
 #include "ztunnel/metrics.h"
@@ -338,30 +337,6 @@ static struct result start_broker(struct application *application)
     return result_ok();
 }
 
-static struct result start_certificates(struct application *application)
-{
-    const struct configuration *configuration = application->configuration;
-    struct certificate_source *source;
-    if (configuration->certificate_file != NULL) {
-        struct certificate_bundle *bundle;
-        RESULT_TRY(certificate_bundle_from_files(configuration->certificate_key_file, configuration->certificate_file,
-            configuration->certificate_root_file, clock_wall_s(), &bundle));
-        certificate_bundle_release(bundle);
-        source = certificate_files_new(application->loop, configuration->certificate_key_file,
-            configuration->certificate_file, configuration->certificate_root_file);
-    } else {
-        struct ca_client_settings settings = {
-            .secret_ttl_s = configuration->secret_ttl_ns / NANOSECONDS_PER_SECOND,
-            .is_shared = configuration->proxy_mode == PROXY_MODE_SHARED,
-        };
-        RESULT_TRY(
-            control_target_settings(configuration, CONTROL_TARGET_CA, &application->texts, &settings.control_plane));
-        source = ca_client_new(application->loop, application->buffers, &settings);
-    }
-    application->shared.certificates = certificate_store_new(application->loop, source);
-    return result_ok();
-}
-
 static struct result load_local_file(struct application *application)
 {
     const struct configuration *configuration = application->configuration;
@@ -463,7 +438,8 @@ static struct result start_servers(struct application *application)
 
 static struct result start(struct application *application)
 {
-    RESULT_TRY(start_certificates(application));
+    RESULT_TRY(certificate_setup(application->configuration, application->loop, application->buffers,
+        application->shard, &application->texts, &application->shared.certificates));
     RESULT_TRY(start_servers(application));
     application->revocations =
         revocation_watch_new(application->loop, application->shard, application->configuration->crl_path);

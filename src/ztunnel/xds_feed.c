@@ -1,5 +1,6 @@
 #include "ztunnel/xds_feed.h"
 
+#include "base/clock.h"
 #include "base/hash_map.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -27,6 +28,7 @@ struct local_identity {
 struct xds_feed {
     struct xds_feed_settings settings;
     struct loop *loop;
+    uint64_t begun_ns; /* when the response being applied began; 0: none is */
     struct delta_type types[TYPE_COUNT];
     struct delta_client *client;
     struct mesh_change *change;
@@ -93,6 +95,7 @@ static void begin(void *context, int type)
 {
     (void)type;
     struct xds_feed *feed = context;
+    feed->begun_ns = clock_monotonic_ns();
     feed->change = mesh_change_begin(mesh_publication_read(feed->settings.publication));
 }
 
@@ -180,10 +183,25 @@ static void count_labelled(struct xds_feed *feed, enum ztunnel_metric family, co
     metric_count_labelled(feed->settings.metrics, family, &label, amount);
 }
 
-static void on_response(void *context, const char *type_url, size_t message_bytes)
+static void on_response(void *context, const char *type_url, size_t message_bytes, size_t rejected_count)
 {
+    struct xds_feed *feed = context;
+    double seconds = (double)(clock_monotonic_ns() - feed->begun_ns) / (double)NANOSECONDS_PER_SECOND;
+    if (rejected_count > 0) {
+        count_labelled(feed, METRIC_XDS_REJECTIONS, type_url, rejected_count);
+    }
+    if (feed->begun_ns != 0) {
+        metric_observe_labelled(feed->settings.metrics, METRIC_XDS_APPLY_DURATION, &type_url, seconds);
+        feed->begun_ns = 0;
+    }
     count_labelled(context, METRIC_XDS_MESSAGE, type_url, 1);
     count_labelled(context, METRIC_XDS_MESSAGE_BYTES, type_url, message_bytes);
+}
+
+static void on_connection(void *context, bool is_up)
+{
+    const struct xds_feed *feed = context;
+    metric_set_labelled(feed->settings.metrics, METRIC_XDS_CONNECTED, NULL, is_up);
 }
 
 static void on_termination(void *context, enum delta_termination reason)
@@ -252,8 +270,8 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
         .node = writer_bytes(&node),
         .types = feed->types,
         .type_count = TYPE_COUNT,
-        .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response,
-            on_termination },
+        .consumer = { feed, begin, update, remove_resource, commit, abort_change, on_ready, on_response, on_termination,
+            on_connection },
     };
     feed->client = delta_client_new(control, buffers, &client_settings);
     writer_free(&node);

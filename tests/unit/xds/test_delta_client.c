@@ -113,7 +113,7 @@ static int set_up(void **state)
         .node = bytes_of("\x0a\x01x", 3),
         .types = types,
         .type_count = ARRAY_LENGTH(types),
-        .consumer = { fixture, begin, update, forget, commit, give_up, on_ready, NULL, NULL },
+        .consumer = { fixture, begin, update, forget, commit, give_up, on_ready, NULL, NULL, NULL },
     };
     fixture->client = delta_client_new(fixture->loop, fixture->pool, &settings);
     delta_client_start(fixture->client);
