@@ -2,12 +2,12 @@
  * the answer, the bytes. */
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "base/writer.h"
 #include "http/stream_relay.h"
 #include "mesh/baggage.h"
 #include "mesh/inbound_route.h"
 #include "net/proxy_protocol.h"
+#include "ztunnel/connect_headers.h"
 #include "ztunnel/connection_log.h"
 #include "ztunnel/enforcement.h"
 #include "ztunnel/inbound.h"
@@ -248,42 +248,6 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
     }
 }
 
-/* `host=` of the first part that has it, quotes stripped (§10). */
-static char *host_of_forwarded(struct bytes forwarded)
-{
-    struct bytes part;
-    while (bytes_split(&forwarded, ';', &part)) {
-        part = bytes_trim(part);
-        if (part.length < 5 || memcmp(part.data, "host=", 5) != 0) {
-            continue;
-        }
-        part = bytes_of(part.data + 5, part.length - 5);
-        while (part.length > 0 && part.data[0] == '"') {
-            part = bytes_of(part.data + 1, part.length - 1);
-        }
-        while (part.length > 0 && part.data[part.length - 1] == '"') {
-            part.length--;
-        }
-        return part.length > 0 ? string_duplicate_n((const char *)part.data, part.length) : NULL;
-    }
-    return NULL;
-}
-
-/* The trace of a well-formed traceparent (55 characters, hexadecimal fields, dashes in place); else it gets one of its own. */
-static void note_trace(struct connection *connection, struct bytes traceparent)
-{
-    bool is_well_formed = traceparent.length == 55;
-    for (size_t i = 0; is_well_formed && i < traceparent.length; i++) {
-        uint8_t c = traceparent.data[i];
-        bool is_dash_place = i == 2 || i == 35 || i == 52;
-        bool is_hexadecimal = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        is_well_formed = is_dash_place ? c == '-' : is_hexadecimal;
-    }
-    if (is_well_formed) {
-        memcpy(connection->trace_id, traceparent.data + 3, 32);
-    }
-}
-
 static void note_source(struct inbound_stream *inbound, const struct hbone_headers *headers)
 {
     struct connection *connection = &inbound->connection;
@@ -291,18 +255,22 @@ static void note_source(struct inbound_stream *inbound, const struct hbone_heade
     const struct workload *source = mesh_source_workload(
         worker_version(worker), &connection->peer.ip, hbone_headers_find(headers, "x-forwarded-network"));
     connection_set_source(connection, source);
-    if (!worker->shared->configuration->response_baggage_enabled) {
-        return;
-    }
-    struct baggage baggage = { 0 };
-    for (size_t i = 0; i < headers->count; i++) {
-        if (bytes_equal_string(headers->fields[i].name, "baggage") &&
-            !baggage_parse(headers->fields[i].value, &baggage)) {
-            return;
-        }
-    }
-    if (source == NULL) {
+    if (source == NULL && worker->shared->configuration->response_baggage_enabled) {
+        struct baggage baggage = connect_headers_baggage(headers);
         connection_describe_source(connection, &baggage);
+    }
+}
+
+/* An address, or a service's name and port. */
+static void note_authority(struct connection *connection, struct bytes text)
+{
+    struct socket_address address = { 0 };
+    struct bytes host;
+    if (socket_address_parse_bytes(text, &address)) {
+        connection_set_authority(connection, &address, NULL);
+    } else if (host_port_split(text, &host, &address.port)) {
+        char *hostname AUTO_FREE = string_duplicate_n((const char *)host.data, host.length);
+        connection_set_authority(connection, &address, hostname);
     }
 }
 
@@ -335,9 +303,9 @@ void inbound_stream_accept(
         return;
     }
     inbound->authority = string_duplicate_n((const char *)request->authority.data, request->authority.length);
-    connection->forwarded_host = host_of_forwarded(hbone_headers_find(&request->headers, "forwarded"));
-    socket_address_parse_bytes(request->authority, &connection->authority);
-    note_trace(connection, hbone_headers_find(&request->headers, "traceparent"));
+    connection->forwarded_host = connect_headers_forwarded_host(hbone_headers_find(&request->headers, "forwarded"));
+    note_authority(connection, request->authority);
+    (void)connect_headers_read_trace(hbone_headers_find(&request->headers, "traceparent"), connection->trace_id);
     note_source(inbound, &request->headers);
     CONNECTION_EVENT(connection, LOG_DEBUG, "ztunnel::proxy::inbound", "received CONNECT",
         LOG_DISPLAY("authority", inbound->authority),

@@ -10,6 +10,7 @@
 #include "net/tcp_relay.h"
 #include "tls/identity.h"
 #include "ztunnel/address_demand.h"
+#include "ztunnel/connect_headers.h"
 #include "ztunnel/connection_log.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
@@ -47,7 +48,7 @@ struct outbound {
     struct inner_tunnel *inner;
     struct writer inner_identities; /* each followed by a NUL */
     size_t inner_identity_count;
-    char traceparent[56]; /* "": not made yet */
+    char traceparent[TRACEPARENT_TEXT_SIZE]; /* "": not made yet */
     bool is_relaying;
     union {
         struct tcp_relay tcp;
@@ -191,13 +192,7 @@ static size_t list_texts(const struct writer *texts, size_t count, const char *l
 /* What the proxy behind the gateway says about itself, for telemetry (§9). */
 static void describe_destination(struct connection *connection, const struct hbone_headers *headers)
 {
-    struct baggage baggage = { 0 };
-    for (size_t i = 0; i < headers->count; i++) {
-        if (bytes_equal_string(headers->fields[i].name, "baggage") &&
-            !baggage_parse(headers->fields[i].value, &baggage)) {
-            break;
-        }
-    }
+    struct baggage baggage = connect_headers_baggage(headers);
     connection_describe_destination(connection, &baggage);
 }
 
@@ -310,25 +305,6 @@ static void on_reset(struct hbone_stream *stream, const struct hbone_reset *rese
 
 static const struct hbone_stream_events STREAM_EVENTS = { on_response, on_data, on_end_stream, on_reset, on_writable };
 
-static void write_forwarded(const struct outbound *outbound, struct writer *out)
-{
-    char peer[SOCKET_ADDRESS_TEXT_SIZE];
-    writer_print(out, "for=\"%s\"", socket_address_format(&outbound->connection.peer, peer));
-    if (outbound->connection.service != NULL) {
-        writer_print(out, ";host=%s", outbound->connection.service->hostname);
-    }
-}
-
-/* `traceparent`, one random trace per connection: 00-<32 hex>-<16 hex>-00. */
-static const char *traceparent_of(struct outbound *outbound)
-{
-    if (outbound->traceparent[0] == '\0') {
-        snprintf(outbound->traceparent, sizeof outbound->traceparent, "00-%s-%016llx-00",
-            connection_trace_id(&outbound->connection), (unsigned long long)random_u64());
-    }
-    return outbound->traceparent;
-}
-
 static void send_connect(struct outbound *outbound, struct hbone_session *session)
 {
     struct connection *connection = &outbound->connection;
@@ -341,12 +317,16 @@ static void send_connect(struct outbound *outbound, struct hbone_session *sessio
     struct writer forwarded = writer_fixed(forwarded_memory, sizeof forwarded_memory);
     connection_write_authority(connection, &authority);
     baggage_format(connection->source_workload, &baggage);
-    write_forwarded(outbound, &forwarded);
+    connect_headers_write_forwarded(
+        &connection->peer, connection->service != NULL ? connection->service->hostname : NULL, &forwarded);
+    if (outbound->traceparent[0] == '\0') {
+        connect_headers_write_traceparent(connection_trace_id(connection), outbound->traceparent);
+    }
     const char *network = mesh_version_network(worker_version(connection->pod->worker));
     const struct hbone_field fields[] = {
         { bytes_of_string("baggage"), writer_bytes(&baggage) },
         { bytes_of_string("forwarded"), writer_bytes(&forwarded) },
-        { bytes_of_string("traceparent"), bytes_of_string(traceparent_of(outbound)) },
+        { bytes_of_string("traceparent"), bytes_of_string(outbound->traceparent) },
         { bytes_of_string("x-forwarded-network"), bytes_of_string(network) },
     };
     CONNECTION_EVENT(connection, LOG_DEBUG, "ztunnel::proxy::outbound", "sending CONNECT",

@@ -1,8 +1,9 @@
 """Where connections go: other networks through east-west gateways, waypoints, application tunnels; peers on python3-h2."""
+import os
 import socket
+import tempfile
 import threading
 
-import h2.events
 import pytest
 
 from tests.lab import hbone
@@ -10,10 +11,10 @@ from tests.lab.certificates import Authority, spiffe
 from tests.lab.east_west import Gateway
 from tests.lab.process import PATIENCE, ROOT, Program, wait_until
 from tests.lab.tcp_peer import read_to_end, stream
-from tests.lab.topology import Topology
+from tests.lab.topology import Topology, run_directory
 from tests.lab.ztunnel import Ztunnel, workload
 
-CLIENT, OUTSIDE = "10.77.1.10", "10.77.1.11"
+CLIENT, OUTSIDE, UNWANTED = "10.77.1.10", "10.77.1.11", "10.77.1.12"
 GATEWAY, FAR, FAR_PEER, WAYPOINT, CANARY, TUNNELLED = (f"10.77.2.{n}" for n in (40, 41, 42, 43, 44, 45))
 VIPS = {name: f"10.96.77.{n}" for n, name in enumerate(
     ["far", "far-peer", "by-host", "wrong", "nameless", "refusing", "guarded", "split", "passing", "far-guarded", "sandwiched"], 50)}
@@ -55,17 +56,19 @@ class Routes:
     def __init__(self):
         topology = self.topology = Topology(2)
         add = topology.add_pod
-        self.client, self.outside = add("n1", "client", CLIENT), add("n1", "outside", OUTSIDE)
+        self.client, self.outside = add("n1", "client", CLIENT), add("n1", "outside", OUTSIDE, UNWANTED)
         self.gateway, self.far, self.far_peer = add("n2", "gateway", GATEWAY), add("n2", "far", FAR), add("n2", "farpeer", FAR_PEER)
         self.waypoint, self.canary = add("n2", "waypoint", WAYPOINT), add("n2", "canary", CANARY)
         self.tunnelled = add("n2", "tunnelled", TUNNELLED)
         self.authority = Authority()
+        self.revocations = os.path.join(tempfile.mkdtemp(dir=run_directory()), "crl.pem")
+        self.certificates = {}
         self._start_peers()
         self.out = Ztunnel(self.client, self.model_of_net1(), self.leaf("client"), environment={
-            "ZTUNNEL_WORKER_THREADS": "1", "NETWORK": "net1"})
+            "ZTUNNEL_WORKER_THREADS": "1", "NETWORK": "net1", "CRL_PATH": self.revocations})
         self.far_proxy = Ztunnel(self.far, self.model_of_net2(), self.leaf("far"), captured=False, environment={"NETWORK": "net2"})
         self.tunnel_proxy = Ztunnel(self.tunnelled, self.model_of_tunnel(), self.leaf("tunnelled"), captured=True,
-                                    environment={"NETWORK": "net1"})
+                                    environment={"NETWORK": "net1", "ENABLE_RESPONSE_BAGGAGE": "false"})
         self.application = Program("far-application", ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", 8080, "echo"],
                                    namespace=self.far)
         self.application.wait_line("listening")
@@ -75,7 +78,9 @@ class Routes:
 
     def serve(self, pod, account, handler):
         listener = pod.inside(lambda: socket.create_server((pod.address, 15008), backlog=64))
-        return hbone.Server(None, self.leaf(account), handler, listener=listener)
+        leaf = self.leaf(account)
+        self.certificates[account] = leaf[0]
+        return hbone.Server(None, leaf, handler, listener=listener)
 
     def _start_peers(self):
         far, far_peer = (self.far, (FAR, 15008)), (self.far_peer, (FAR_PEER, 15008))
@@ -122,9 +127,11 @@ class Routes:
 
     def model_of_tunnel(self):
         tunnel = {"protocol": "PROXY", "port": 15088}
+        denied = {"name": "not-the-tunnel", "namespace": "default", "scope": "Namespace", "action": "Deny", "dryRun": False,
+                  "rules": [[[{"sourceIps": [f"{UNWANTED}/32"]}], [{"destinationPorts": [15088]}]]]}
         return {"workloads": [workload(self.outside, network="net1"),
                               workload(self.tunnelled, {key("sandwiched"): {80: 8080}}, network="net1", applicationTunnel=tunnel)],
-                "services": [service("sandwiched", {80: 8080})]}
+                "services": [service("sandwiched", {80: 8080})], "policies": [denied]}
 
     def dial(self, name, port=80):
         address = VIPS.get(name, name)
@@ -333,15 +340,23 @@ def test_an_application_tunnel_begins_with_the_proxy_header(routes, application,
     tunnel.close()
 
 
-def test_the_policy_and_the_log_see_the_tunnels_port(routes, application):
+def test_policies_see_the_tunnels_port(routes):
+    tunnel = routes.outside.inside(lambda: hbone.Client((TUNNELLED, 15008), routes.leaf("outside"), source=(UNWANTED, 0)))
+    assert tunnel.response(tunnel.connect("10.10.0.1:80"))[":status"] == "401"
+    tunnel.close()
+
+
+@pytest.mark.parametrize("authority", ["10.10.0.1:80", f"{host('sandwiched')}:80"])
+def test_the_log_has_the_authority_as_it_was_and_no_baggage_is_sent_when_switched_off(routes, application, authority):
     tunnel = routes.outside.inside(lambda: hbone.Client((TUNNELLED, 15008), routes.leaf("outside")))
     port = tunnel.sock.getsockname()[1]
-    stream_id = tunnel.open("10.10.0.1:80")
+    stream_id = tunnel.connect(authority)
+    assert tunnel.response(stream_id) == {":status": "200"}
     connection, _, _ = application.accept(16)
     connection.close()
     tunnel.send_data(stream_id, b"", end=True)
     line = routes.tunnel_proxy.access(f"src.addr={OUTSIDE}:{port} ", "connection complete")[-1]
-    assert f"dst.addr={TUNNELLED}:15008 dst.hbone_addr=10.10.0.1:80" in line
+    assert f"dst.addr={TUNNELLED}:15008 dst.hbone_addr={authority} " in line
     tunnel.close()
 
 
@@ -349,3 +364,20 @@ def test_a_bad_authority_is_refused_before_anything_else(routes):
     tunnel = routes.outside.inside(lambda: hbone.Client((TUNNELLED, 15008), routes.leaf("outside")))
     assert tunnel.response(tunnel.connect("no-port"))[":status"] == "400"
     tunnel.close()
+
+
+# revocation
+
+
+def test_both_tunnels_are_watched_for_revoked_certificates(routes):
+    """The last test: the proxy behind the gateway is not accepted afterwards."""
+    with routes.dial("far-peer") as connection:
+        exchange(connection, b"hello")
+        routes.authority.revocations(routes.certificates["far-peer"], path=routes.revocations)
+        assert read_to_end(connection, 30 * PATIENCE) == (b"", "rst")
+        port = connection.getsockname()[1]
+    routes.out.access(f"src.addr={CLIENT}:{port} ", "connection closed: peer certificate revoked by CRL")
+    with routes.dial("far-peer") as connection:
+        assert refused(connection)
+    with routes.dial("far") as connection:
+        assert exchange(connection, b"hello") == b"hello"
