@@ -7,10 +7,14 @@
 #include "net/buffer_pool.h"
 #include "net/loop.h"
 #include "tls/authority.h"
+#include "tls/context.h"
 #include "tls/identity.h"
 #include "tls/signing_request.h"
 #include "xds/ca_client.h"
 #include "xds/protobuf.h"
+
+#include <stdio.h>
+#include <unistd.h>
 
 #define IDENTITY "spiffe://cluster.local/ns/shop/sa/web"
 #define OTHER "spiffe://cluster.local/ns/shop/sa/other"
@@ -344,6 +348,79 @@ static void each_request_has_a_key_of_its_own(void **state)
     writer_free(&first);
 }
 
+/* The CA over TLS, with a certificate of `authority` for 127.0.0.1. */
+static struct tls_context *serving_context(const struct certificate_authority *authority)
+{
+    const char *name = "127.0.0.1";
+    struct certificate_bundle *bundle;
+    struct tls_context *context;
+    struct result made = certificate_authority_issue_bundle(authority, &name, 1, 3600, clock_wall_s(), &bundle);
+    assert_string_equal(made.message, "");
+    made = tls_context_new_server(bundle, &context);
+    assert_string_equal(made.message, "");
+    certificate_bundle_release(bundle);
+    return context;
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void refetch(struct fixture *fixture)
+{
+    tls_identity_release(fixture->certificate);
+    fixture->certificate = NULL;
+    fixture->done = 0;
+    fetch_with(fixture, be_good);
+}
+
+static void the_root_may_change_while_running(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/ambar-ca-root-%d", (int)getpid());
+    struct certificate_authority *first = certificate_authority_new("first", clock_wall_s());
+    struct certificate_authority *second = certificate_authority_new("second", clock_wall_s());
+    struct tls_context *context = serving_context(first);
+    struct socket_address address, bound;
+    assert_true(socket_address_parse("127.0.0.1:0", &address));
+    struct result listening = grpc_server_listen(fixture->server, &address, context, &bound);
+    assert_string_equal(listening.message, "");
+    tls_context_release(context);
+    certificate_source_free(fixture->source);
+    const struct ca_client_settings settings = {
+        .control_plane = { .host = "127.0.0.1", .port = bound.port, .root_file = path }, .is_shared = true
+    };
+    write_file(path, certificate_authority_root_pem(first));
+    fixture->source = ca_client_new(fixture->loop, fixture->pool, &settings);
+    refetch(fixture);
+    assert_string_equal(fixture->failure.message, "");
+
+    /* A root that cannot be read leaves the channel alone. */
+    write_file(path, "nonsense, and of another size");
+    refetch(fixture);
+    assert_string_equal(fixture->failure.message, "");
+
+    context = serving_context(second);
+    grpc_server_set_tls(fixture->server, context);
+    tls_context_release(context);
+    write_file(path, certificate_authority_root_pem(second));
+    refetch(fixture);
+    assert_string_equal(fixture->failure.message, "");
+
+    /* The old root is no longer trusted: a new channel to the new server was made, not the old one used again. */
+    write_file(path, certificate_authority_root_pem(first));
+    refetch(fixture);
+    assert_refused(fixture, "signing gRPC error (The service is currently unavailable)");
+    unlink(path);
+    certificate_authority_free(first);
+    certificate_authority_free(second);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -361,6 +438,7 @@ int main(void)
         TEST(a_refusal_is_told_in_the_references_words),
         TEST(a_ca_that_hangs_is_given_up),
         TEST(each_request_has_a_key_of_its_own),
+        TEST(the_root_may_change_while_running),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,8 @@
 #include "xds/delta_client.h"
 #include "xds/protobuf.h"
 
+#include <stdio.h>
+
 #define ADDRESS "type.googleapis.com/istio.workload.Address"
 #define AUTHORIZATION "type.googleapis.com/istio.security.Authorization"
 
@@ -244,6 +246,61 @@ static void a_stream_that_ends_inside_a_response_aborts_it_and_comes_again(void 
     assert_int_equal(fixture->stream_count, 2);
 }
 
+#define LONG_NAMES 1100
+#define LONG_NAME_BYTES 4000
+
+static void long_name(int number, char out[static LONG_NAME_BYTES + 1])
+{
+    memset(out, 'n', LONG_NAME_BYTES);
+    out[LONG_NAME_BYTES] = '\0';
+    out[snprintf(out, 16, "r%05d-", number)] = 'n';
+}
+
+static void await_streams(struct fixture *fixture, int count)
+{
+    for (int i = 0; i < 10000 && fixture->stream_count < count; i++) {
+        loop_run_once(fixture->loop, 1);
+    }
+    assert_int_equal(fixture->stream_count, count);
+}
+
+/* More than 3.5 MiB of names are held: what a reconnect leaves out lives only if the first response brings it again. */
+static void what_a_reconnect_left_out_is_dropped_unless_it_comes_again(void **state)
+{
+    struct fixture *fixture = *state;
+    char name[LONG_NAME_BYTES + 1];
+    await_requests(fixture, 2);
+    struct writer response = writer_growing();
+    for (int i = 0; i < LONG_NAMES; i++) {
+        long_name(i, name);
+        add_resource(&response, AUTHORIZATION, name, "x");
+    }
+    respond(fixture, &response, AUTHORIZATION);
+    assert_int_equal(delta_client_resource_count(fixture->client, 1), LONG_NAMES);
+
+    grpc_server_call_finish(fixture->call, GRPC_UNKNOWN, "");
+    await_streams(fixture, 2);
+    await_requests(fixture, 5);
+    assert_true(fixture->requests.length > 3 << 20);
+    assert_true(fixture->requests.length < 3700 << 10);
+    size_t claimed = 0;
+    for (int i = 0; i < LONG_NAMES; i++) {
+        long_name(i, name);
+        claimed += last_request_has(fixture, name);
+    }
+    assert_in_range(claimed, LONG_NAMES / 2, LONG_NAMES - 2);
+
+    long_name(LONG_NAMES - 1, name);
+    assert_false(last_request_has(fixture, name));
+    struct writer again = writer_growing();
+    add_resource(&again, AUTHORIZATION, name, "y");
+    respond(fixture, &again, AUTHORIZATION);
+    assert_int_equal(delta_client_resource_count(fixture->client, 1), claimed + 1);
+    struct writer later = writer_growing();
+    respond(fixture, &later, AUTHORIZATION);
+    assert_int_equal(delta_client_resource_count(fixture->client, 1), claimed + 1);
+}
+
 static void on_answer(struct delta_waiter *waiter, bool is_found)
 {
     struct fixture *fixture = CONTAINER_OF(waiter, struct fixture, waiter);
@@ -277,6 +334,29 @@ static void a_demanded_resource_answers_its_waiter_after_the_commit(void **state
     struct delta_waiter again;
     struct result asked = delta_client_demand(fixture->client, 0, bytes_of_string("/10.0.0.5"), &again, &is_held);
     assert_true(result_is_ok(&asked) && is_held);
+}
+
+static void an_alias_answers_who_asked_by_address(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    demand(fixture);
+    await_requests(fixture, 3);
+    struct writer any = writer_growing();
+    struct writer resource = writer_growing();
+    struct writer response = writer_growing();
+    protobuf_add_string(&any, 1, bytes_of_string(ADDRESS));
+    protobuf_add_string(&any, 2, bytes_of_string("x"));
+    protobuf_add_message(&resource, 2, writer_bytes(&any));
+    protobuf_add_string(&resource, 3, bytes_of_string("shop/web.example"));
+    protobuf_add_string(&resource, 4, bytes_of_string("/10.0.0.4"));
+    protobuf_add_string(&resource, 4, bytes_of_string("/10.0.0.5"));
+    protobuf_add_message(&response, 2, writer_bytes(&resource));
+    respond(fixture, &response, ADDRESS);
+    assert_int_equal(fixture->answers, 1);
+    assert_true(fixture->was_found);
+    writer_free(&any);
+    writer_free(&resource);
 }
 
 static void a_demanded_resource_that_does_not_exist_is_answered_too(void **state)
@@ -318,6 +398,8 @@ int main(void)
         TEST(an_unknown_type_is_acknowledged),
         TEST(a_stream_that_ends_inside_a_response_aborts_it_and_comes_again),
         TEST(a_demanded_resource_answers_its_waiter_after_the_commit),
+        TEST(what_a_reconnect_left_out_is_dropped_unless_it_comes_again),
+        TEST(an_alias_answers_who_asked_by_address),
         TEST(a_demanded_resource_that_does_not_exist_is_answered_too),
         TEST(a_released_resource_is_unsubscribed_and_removed),
     };
