@@ -2,6 +2,7 @@
 #include "ambarctl/admin_client.h"
 #include "ambarctl/commands.h"
 #include "ambarctl/table.h"
+#include "base/human.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -136,7 +137,7 @@ static void add_open_tunnels(struct writer *out, const json_t *tunnels, const js
         char time[32];
         add_label(out, found++ == 0 ? "Open now" : "");
         writer_print(out, "worker %llu, %llu streams, round trip %s%s\n", member_number(tunnel, "worker"),
-            member_number(tunnel, "streams"), duration_format_us(member_number(tunnel, "roundTripUs"), time),
+            member_number(tunnel, "streams"), human_duration(member_number(tunnel, "roundTripUs") * 1000, time),
             member_is_true(tunnel, "isStalled") ? ", stalled" : "");
     }
     if (found == 0) {

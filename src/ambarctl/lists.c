@@ -2,6 +2,7 @@
 #include "ambarctl/admin_client.h"
 #include "ambarctl/commands.h"
 #include "ambarctl/table.h"
+#include "base/human.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -81,9 +82,9 @@ static void fill_connection(const json_t *item, const char **cells, char memory[
     cells[4] = member_text(item, "destination");
     cells[5] = member_text(item, "protocol");
     cells[6] = member_text(item, "state");
-    cells[7] = bytes_format(member_number(item, "bytesReceived"), memory[7]);
-    cells[8] = bytes_format(member_number(item, "bytesSent"), memory[8]);
-    cells[9] = duration_format_us(member_number(item, "ageUs"), memory[9]);
+    cells[7] = human_bytes(member_number(item, "bytesReceived"), memory[7]);
+    cells[8] = human_bytes(member_number(item, "bytesSent"), memory[8]);
+    cells[9] = human_duration(member_number(item, "ageUs") * 1000, memory[9]);
     snprintf(memory[10], CELL_BYTES, "%llu-%llu", member_number(item, "worker"), member_number(item, "id"));
     cells[10] = memory[10];
 }
@@ -108,10 +109,10 @@ static void fill_tunnel(const json_t *item, const char **cells, char memory[][CE
     snprintf(memory[5], CELL_BYTES, "%llu", member_number(item, "streamsTotal"));
     cells[4] = memory[4];
     cells[5] = memory[5];
-    cells[6] = bytes_format(member_number(item, "bytesReceived"), memory[6]);
-    cells[7] = bytes_format(member_number(item, "bytesSent"), memory[7]);
+    cells[6] = human_bytes(member_number(item, "bytesReceived"), memory[6]);
+    cells[7] = human_bytes(member_number(item, "bytesSent"), memory[7]);
     cells[8] = member_number(item, "roundTripUs") > 0
-                   ? duration_format_us(member_number(item, "roundTripUs"), memory[8])
+                   ? human_duration(member_number(item, "roundTripUs") * 1000, memory[8])
                    : NULL;
     cells[9] = member_is_true(item, "isStalled") ? "stalled" : member_is_true(item, "isDraining") ? "draining" : "open";
 }
@@ -171,10 +172,10 @@ static void fill_certificate(const json_t *item, const char **cells, char memory
     cells[0] = member_text(item, "identity");
     cells[1] = member_text(item, "state");
     if (left != NULL) {
-        cells[2] = duration_format_us(member_number(item, "ageSeconds") * 1000000, memory[2]);
+        cells[2] = human_duration(member_number(item, "ageSeconds") * 1000000000, memory[2]);
         cells[3] = json_integer_value(left) <= 0
                        ? "EXPIRED"
-                       : duration_format_us(member_number(item, "leftSeconds") * 1000000, memory[3]);
+                       : human_duration(member_number(item, "leftSeconds") * 1000000000, memory[3]);
     }
     cells[4] = member_text(item, "expirationTime");
     cells[5] = member_text(item, "serialNumber");
@@ -212,12 +213,15 @@ static void fill_pod(const json_t *item, const char **cells, char memory[][CELL_
     cells[1] = member_text(item, "name");
     cells[2] = member_text(item, "serviceAccount");
     cells[3] = member_text(item, "state");
-    cells[4] = member_text(item, "uid");
+    cells[4] = member_text(item, "enrolment");
+    const char *failure = member_text(item, "failure");
+    cells[5] = text_is_empty(failure) ? member_text(item, "enrolmentReason") : failure;
+    cells[6] = member_text(item, "uid");
 }
 
 int command_pods(const struct invocation *invocation)
 {
     static const struct list_command COMMAND = { "/debug/pods", "pods",
-        { "NAMESPACE", "NAME", "SERVICE ACCOUNT", "STATE", "UID" }, 5, fill_pod };
+        { "NAMESPACE", "NAME", "SERVICE ACCOUNT", "STATE", "ENROLMENT", "WHY", "UID" }, 7, fill_pod };
     return run_list(invocation, &COMMAND);
 }

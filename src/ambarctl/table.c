@@ -3,8 +3,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-#include <stdio.h>
-
 void terminal_add(struct writer *out, const char *text)
 {
     struct bytes left = bytes_of_string(text);
@@ -76,36 +74,4 @@ void table_free(struct table *table)
     }
     memory_free(table->cells);
     *table = (struct table){ 0 };
-}
-
-const char *bytes_format(unsigned long long bytes, char out[static 32])
-{
-    static const char *const UNITS[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-    size_t unit = 0;
-    double value = (double)bytes;
-    while (value >= 1024 && unit + 1 < ARRAY_LENGTH(UNITS)) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, UNITS[unit]);
-    return out;
-}
-
-const char *duration_format_us(unsigned long long duration_us, char out[static 32])
-{
-    unsigned long long seconds = duration_us / 1000000;
-    if (duration_us < 1000) {
-        snprintf(out, 32, "%llu us", duration_us);
-    } else if (seconds == 0) {
-        snprintf(out, 32, "%.1f ms", (double)duration_us / 1000);
-    } else if (seconds < 60) {
-        snprintf(out, 32, "%.1f s", (double)duration_us / 1000000);
-    } else if (seconds < 3600) {
-        snprintf(out, 32, "%llu min %llu s", seconds / 60, seconds % 60);
-    } else if (seconds < 86400) {
-        snprintf(out, 32, "%llu h %llu min", seconds / 3600, seconds / 60 % 60);
-    } else {
-        snprintf(out, 32, "%llu d %llu h", seconds / 86400, seconds / 3600 % 24);
-    }
-    return out;
 }

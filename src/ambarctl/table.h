@@ -23,8 +23,4 @@ void table_free(struct table *table);
 /* A text for a terminal: control characters become "?". */
 void terminal_add(struct writer *out, const char *text);
 
-/* "1.5 KiB"; "3 d 4 h", "12 ms". `out` holds 32 bytes. */
-const char *bytes_format(unsigned long long bytes, char out[static 32]);
-const char *duration_format_us(unsigned long long duration_us, char out[static 32]);
-
 #endif

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "ztunnel/admin_page.h"
 #include "ztunnel/debug_explain.h"
 #include "ztunnel/debug_live.h"
 #include "ztunnel/debug_model.h"
@@ -14,18 +15,6 @@ struct admin {
     struct debug_profile *profile;
 };
 
-static const char INDEX_PAGE[] =
-    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>ztunnel</title>"
-    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse}td{border-top:1px solid #ccc;padding:.4rem 1rem .4rem 0}</style></head><body>"
-    "<h1>ztunnel</h1><table>"
-    "<tr><td><a href=\"config_dump\">config_dump</a></td><td>workloads, services, policies, certificates, "
-    "connections</td></tr>"
-    "<tr><td>logging</td><td>POST: read or change log levels, e.g. <code>?level=access=debug</code> or "
-    "<code>?reset</code></td></tr>"
-    "<tr><td>quitquitquit</td><td>POST: shut down gracefully</td></tr>"
-    "</table></body></html>\n";
-
 static const char LOGGING_HELP[] =
     "\nusage: POST /logging\t\t\t\t\t\t(To list current level)\n"
     "usage: POST /logging?level=<level>\t\t\t\t(To change global levels)\n"
@@ -36,8 +25,8 @@ static const char LOGGING_HELP[] =
 
 static void answer_index(struct http1_exchange *exchange, void *context)
 {
-    (void)context;
-    http1_respond(exchange, 200, "text/html; charset=utf-8", bytes_of_string(INDEX_PAGE));
+    const struct admin *admin = context;
+    admin_page_answer(exchange, &admin->settings.source);
 }
 
 static void answer_config_dump(struct http1_exchange *exchange, void *context)
@@ -164,7 +153,7 @@ static void answer_logging(struct http1_exchange *exchange, void *context)
 }
 
 static const struct http1_route ADMIN_ROUTES[] = {
-    { "/", answer_index, 0, false },
+    { "/", answer_index, 0, true },
     { "/config_dump", answer_config_dump, 0, true },
     { "/quitquitquit", answer_quit, 0, false },
     { "/logging", answer_logging, 0, false },

@@ -253,6 +253,9 @@ static void write_pod(const struct inpod_view *view, void *context)
 {
     struct json_writer *json = context;
     json_write_object_begin(json);
+    json_write_member_string(json, "enrolment", enrolment_state_name(view->enrolment->state));
+    json_write_member_string(json, "enrolmentReason", view->enrolment->reason);
+    json_write_member_string(json, "failure", view->failure);
     json_write_member_string(json, "name", view->name);
     json_write_member_string(json, "namespace", view->namespace_);
     json_write_member_string(json, "serviceAccount", view->service_account);

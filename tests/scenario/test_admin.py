@@ -122,6 +122,32 @@ def test_config_dump_has_every_key_of_the_contract_in_order(mesh, held):
     assert int(serial.decode().strip().split("=")[1], 16) == int(leaf["serialNumber"])
 
 
+def test_the_page_shows_what_lives_and_no_name_becomes_markup(mesh, held):
+    status, page = mesh.curl("/", pod=mesh.server)
+    assert status == 200
+    for section in ("refusals", "connections", "tunnels", "certificates", "pods", "policies", "links"):
+        assert f'id="{section}"' in page
+    for link in ("config_dump", "logging", "quitquitquit", "debug/pprof/profile", "debug/pprof/heap"):
+        assert link in page
+    assert "explicitly denied by: default/no-9999" in page and spiffe("server") in page and "established" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and SCRIPT not in page
+    assert page.count("<script") == 1 and "http" not in page.split("</head>")[0].replace("http-equiv", "")
+    assert "src=" not in page.replace("data-src", "") and page.rstrip().endswith("</html>")
+
+
+def test_the_page_lets_only_its_own_script_run(mesh):
+    heads = [mesh.client.run("curl", "-s", "-D", "-", "http://127.0.0.1:15000/") for _ in range(2)]
+    nonces = []
+    for head in heads:
+        policy = next(line for line in head.splitlines() if line.lower().startswith("content-security-policy:"))
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        nonces.append(re.search(r"script-src 'nonce-([0-9a-f]{32})'", policy).group(1))
+        assert f'<script nonce="{nonces[-1]}">' in head and f'<style nonce="{nonces[-1]}">' in head
+    assert nonces[0] != nonces[1]
+    assert '<meta http-equiv="refresh" content="7">' in mesh.curl("/?refresh=7")[1]
+    assert "http-equiv" not in mesh.curl("/?refresh=%22%3E%3Cscript%3E")[1]
+
+
 def test_config_dump_is_compressed_on_request(mesh):
     raw = mesh.client.run("curl", "-s", "-D", "-", "-o", "/dev/null", "-H", "accept-encoding: gzip", "http://127.0.0.1:15000/config_dump")
     assert "content-encoding: gzip" in raw.lower()
