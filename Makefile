@@ -200,6 +200,7 @@ test-phases:
 	$(call phase,scenarios,$(MAKE) --no-print-directory scenarios)
 	$(call phase,both under AddressSanitizer and UBSan,$(MAKE) --no-print-directory sanitize)
 	$(call phase,threaded tests under ThreadSanitizer,$(MAKE) --no-print-directory tsan)
+	$(call phase,faults under load,$(MAKE) --no-print-directory faults SECONDS=$(FAULT_SECONDS))
 	$(call phase,fuzzing,$(MAKE) --no-print-directory fuzz T=$(FUZZ_SECONDS))
 	@printf '\nEverything passed.\n'
 
@@ -215,6 +216,15 @@ tsan:
 	@$(RUN) $(TSAN) threaded-binaries ztunnel-binary
 	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(TSAN) threaded
 	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-tsan/bin AMBAR_SANITIZED=1 $(PYTEST) -m threaded tests/scenario
+
+# Faults under load (SEED=N replays an order, SECONDS=N is how long), and the long form in which memory must not grow.
+FAULT_SECONDS ?= 75
+.PHONY: faults soak
+faults: all
+	@AMBAR_BUILD=$(BUILD)/bin /usr/bin/python3 tests/faults/run.py
+
+soak: all
+	@AMBAR_BUILD=$(BUILD)/bin /usr/bin/python3 tests/faults/run.py --steady --seconds $(or $(SECONDS),7200)
 
 .PHONY: threaded threaded-binaries ztunnel-binary
 threaded-binaries: $(THREADED_BINARIES)
@@ -275,6 +285,7 @@ help:
 	'make sanitize      both under ASan and UBSan       make tsan        threaded code under ThreadSanitizer' \
 	'make fuzz T=600    fuzz every parser for T seconds make bench       measure against direct and plain relay' \
 	'make format        clang-format                    make lint        includes, format, clang-tidy' \
+	'make faults SEED=  break the mesh under load       make soak        the same for two hours, measuring growth' \
 	'make docs          make docs/configuration.md      make install     DESTDIR= PREFIX=/usr/local' \
 	'make image-root    the root filesystem of ztunnel'\''s image, without a container engine' \
 	'make image         the image, with docker'

@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 /* A read above this makes a flow bulk: it then asks for many holes at once and takes its turns behind interactive ones (design §5). */
 #define BULK_READ_BYTES (32 * 1024)
@@ -21,7 +20,7 @@ static void end_relay(struct stream_relay *relay, enum relay_end end, const char
     deferred_cancel(&relay->bulk);
     byte_queue_clear(&relay->backlog);
     if (end == RELAY_END_CLEAN) {
-        close(relay->descriptor);
+        socket_close_cleanly(relay->descriptor);
     } else {
         socket_close_with_reset(relay->descriptor);
     }

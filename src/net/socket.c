@@ -87,6 +87,13 @@ static struct result apply_keepalive(const struct socket_settings *settings, uin
     return result_ok();
 }
 
+/* With a linger time of 0, close is a RST. */
+static void set_linger(int descriptor, bool ends_by_reset)
+{
+    struct linger linger = { .l_onoff = ends_by_reset, .l_linger = 0 };
+    (void)setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
 /* What listeners and connecting sockets have in common. */
 static struct result apply_settings(
     const struct socket_settings *settings, uint8_t flags, enum ip_family family, int descriptor, bool *is_transparent)
@@ -95,6 +102,9 @@ static struct result apply_settings(
     if ((flags & SOCKET_LOCAL_LEG) != 0) {
         /* Only faster (design §5): a kernel without it works as well. */
         (void)socket_use_local_congestion_control(descriptor);
+    }
+    if ((flags & SOCKET_ENDS_BY_RESET) != 0) {
+        set_linger(descriptor, true);
     }
     RESULT_TRY(apply_mark(settings, flags, descriptor));
     RESULT_TRY(apply_keepalive(settings, flags, descriptor));
@@ -276,8 +286,13 @@ void socket_shutdown_write(int descriptor)
 
 void socket_close_with_reset(int descriptor)
 {
-    struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-    (void)setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    set_linger(descriptor, true);
+    (void)close(descriptor);
+}
+
+void socket_close_cleanly(int descriptor)
+{
+    set_linger(descriptor, false);
     (void)close(descriptor);
 }
 

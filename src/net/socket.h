@@ -34,8 +34,10 @@ enum socket_flags {
     SOCKET_KEEPALIVE = 1 << 2, /* keepalive and user timeout of the settings: sockets of applications, never tunnels */
     SOCKET_LOCAL_LEG = 1 << 3, /* both ends on this machine: `cubic` whatever the host's default is */
     SOCKET_REUSES_PORT = 1 << 4, /* listeners: SO_REUSEPORT; without it SO_REUSEADDR */
+    /* Sockets of applications: whatever closes them but socket_close_cleanly, the death of this process above all, is a RST. */
+    SOCKET_ENDS_BY_RESET = 1 << 5,
 };
-#define SOCKET_FLAGS_ALL 0x1fu
+#define SOCKET_FLAGS_ALL 0x3fu
 
 struct listener_options {
     struct socket_address address; /* [::] takes IPv4 as well */
@@ -93,6 +95,8 @@ bool socket_use_congestion_control(int descriptor, const char *name);
 void socket_shutdown_write(int descriptor);
 /* Closes with RST (SO_LINGER 0): truncation never looks like FIN. */
 void socket_close_with_reset(int descriptor);
+/* Closes as a plain socket is closed, one with SOCKET_ENDS_BY_RESET too: what was written is delivered, then FIN. */
+void socket_close_cleanly(int descriptor);
 
 /* Bytes written and not yet acknowledged by the peer's kernel; written and not yet sent. 0 on an error. */
 size_t socket_unacknowledged_bytes(int descriptor);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static struct tcp_relay_side *other_side(struct tcp_relay *relay, struct tcp_relay_side *side)
 {
@@ -21,7 +20,7 @@ static void close_sides(struct tcp_relay *relay, bool with_reset)
         if (with_reset) {
             socket_close_with_reset(side->descriptor);
         } else {
-            close(side->descriptor);
+            socket_close_cleanly(side->descriptor);
         }
     }
 }

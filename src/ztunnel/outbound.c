@@ -84,7 +84,7 @@ static void release(struct outbound *outbound, enum close_state close_state)
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
     forget_tunnel(outbound);
     if (outbound->descriptor >= 0) {
-        close(outbound->descriptor);
+        socket_close_cleanly(outbound->descriptor);
     }
     pod->account.descriptors--;
     worker_count_socket(pod->worker, CONNECTION_OUTBOUND, -1);

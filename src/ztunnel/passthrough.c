@@ -31,7 +31,7 @@ static void release(struct passthrough *passthrough, enum close_state close_stat
     workload_wait_cancel(&passthrough->workload_wait);
     dial_cancel(&passthrough->dial);
     if (passthrough->descriptor >= 0) {
-        close(passthrough->descriptor);
+        socket_close_cleanly(passthrough->descriptor);
     }
     pod->account.descriptors--;
     worker_count_socket(pod->worker, CONNECTION_INBOUND, -1);

@@ -23,8 +23,10 @@ static const struct {
 } CAPTURES[POD_LISTENER_COUNT] = {
     /* HTTP/2 PINGs watch tunnels, keepalive watches applications. */
     [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", 0, inbound_accept },
-    [POD_LISTENER_PLAINTEXT] = { INBOUND_PLAINTEXT_PORT, "inbound plaintext", SOCKET_KEEPALIVE, passthrough_accept },
-    [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG, outbound_accept },
+    [POD_LISTENER_PLAINTEXT] = { INBOUND_PLAINTEXT_PORT, "inbound plaintext", SOCKET_KEEPALIVE | SOCKET_ENDS_BY_RESET,
+        passthrough_accept },
+    [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_ENDS_BY_RESET,
+        outbound_accept },
 };
 
 /* Longer than a handshake takes that was begun before a successor got all new ones. */
@@ -336,8 +338,9 @@ struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum 
 {
     static const uint8_t FLAGS[POD_STOCK_COUNT] = {
         [DIAL_TUNNEL] = SOCKET_MARKED,
-        [DIAL_UPSTREAM] = SOCKET_MARKED | SOCKET_KEEPALIVE,
-        [DIAL_APPLICATION] = SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_TRANSPARENT,
+        [DIAL_UPSTREAM] = SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_ENDS_BY_RESET,
+        [DIAL_APPLICATION] =
+            SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_TRANSPARENT | SOCKET_ENDS_BY_RESET,
     };
     struct socket_stock **stock = &pod->stocks[purpose][family == IP_V6];
     if (*stock == NULL) {

@@ -49,8 +49,9 @@ def rest(watch, samples):
 def go(rig, arguments):
     watch, levels, samples = Watch(rig), Levels(rig.mesh), Samples(rig.mesh)
     rig.start()
-    rig.start_load(2, arguments.seed)
-    rest(watch, samples)
+    rig.start_load(arguments.workers, arguments.seed)
+    time.sleep(3)
+    watch.check()
     rig.stop_load()
     time.sleep(3)  # unused tunnels go after two seconds
     levels.note()

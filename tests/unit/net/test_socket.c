@@ -197,6 +197,42 @@ static void test_an_abortive_close_is_a_reset_to_the_peer(void **state)
     close(listener);
 }
 
+/* What the peer of an accepted socket with SOCKET_ENDS_BY_RESET reads after "bytes" once `end` has closed it. */
+static ssize_t read_after_end(void (*end)(int descriptor))
+{
+    static const struct socket_settings settings;
+    struct listener_options options = { .address = address_of_text("127.0.0.1:0"), .flags = SOCKET_ENDS_BY_RESET };
+    struct listener listener;
+    struct socket_address bound, peer;
+    assert_ok(socket_listen(&settings, &options, &listener));
+    assert_true(socket_local_address(listener.descriptor, &bound));
+    int client = connect_to(&bound);
+    int accepted = accept_when_ready(listener.descriptor, &peer);
+    assert_int_equal(write(accepted, "bytes", 5), 5);
+    char taken[5];
+    assert_int_equal(recv(client, taken, sizeof taken, MSG_WAITALL), 5);
+    end(accepted);
+    struct pollfd polled = { .fd = client, .events = POLLIN };
+    assert_int_equal(poll(&polled, 1, SUPPORT_DEADLINE_MS), 1);
+    ssize_t got = recv(client, taken, sizeof taken, MSG_DONTWAIT);
+    ssize_t outcome = got < 0 ? -errno : got;
+    close(client);
+    close(listener.descriptor);
+    return outcome;
+}
+
+static void close_as_a_dying_process_does(int descriptor)
+{
+    (void)close(descriptor);
+}
+
+static void test_an_application_socket_ends_by_reset_unless_it_is_closed_cleanly(void **state)
+{
+    (void)state;
+    assert_int_equal(read_after_end(close_as_a_dying_process_does), -ECONNRESET);
+    assert_int_equal(read_after_end(socket_close_cleanly), 0);
+}
+
 static void test_a_write_shutdown_is_an_end_to_the_peer_and_leaves_the_other_way_open(void **state)
 {
     (void)state;
@@ -318,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_connect_gives_its_error),
         cmocka_unit_test(test_a_source_bind_leaves_the_port_to_connect),
         cmocka_unit_test(test_an_abortive_close_is_a_reset_to_the_peer),
+        cmocka_unit_test(test_an_application_socket_ends_by_reset_unless_it_is_closed_cleanly),
         cmocka_unit_test(test_a_write_shutdown_is_an_end_to_the_peer_and_leaves_the_other_way_open),
         cmocka_unit_test(test_bytes_that_a_full_peer_does_not_take_are_counted),
         cmocka_unit_test(test_marks_transparency_and_cubic_are_inherited_by_accepted_sockets),
