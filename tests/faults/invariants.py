@@ -5,7 +5,7 @@ import time
 from tests.faults.rig import SERVERS, access_lines
 from tests.lab.process import PATIENCE
 
-STOCKED_SOCKETS = 24  # three kinds, eight of each (net/socket_stock)
+STOCKED_SOCKETS = 96  # three kinds, up to 32 of each, given up after a minute without use (net/socket_stock)
 EXCUSE_S = 6  # a killed application's kernel may end its connections by FIN: for so long nobody is to blame for a short answer
 
 
