@@ -333,18 +333,24 @@ static void on_ended(struct hbone_session *session, const char *reason, bool was
 
 static const struct hbone_session_events tunnel_events = { .on_capacity = on_capacity, .on_ended = on_ended };
 
-/* Over the bound, the idle tunnel that was used longest ago goes; tunnels in use stay. */
-static void enforce_bound(struct hbone_pool *pool)
+size_t hbone_pool_close_idle(struct hbone_pool *pool, size_t maximum)
 {
-    if (pool->tunnel_count <= pool->settings.tunnels_maximum) {
-        return;
-    }
-    LIST_FOR_EACH(link, &pool->by_use) {
+    size_t closed = 0;
+    for (struct list *link = pool->by_use.next; link != &pool->by_use && closed < maximum; link = link->next) {
         struct tunnel *tunnel = LIST_ENTRY(link, struct tunnel, use_link);
         if (hbone_session_stream_count(tunnel->session) == 0 && !hbone_session_is_draining(tunnel->session)) {
             hbone_session_close(tunnel->session, "too many tunnels");
-            return;
+            closed++;
         }
+    }
+    return closed;
+}
+
+/* Over the bound, the idle tunnel that was used longest ago goes; tunnels in use stay. */
+static void enforce_bound(struct hbone_pool *pool)
+{
+    if (pool->tunnel_count > pool->settings.tunnels_maximum) {
+        (void)hbone_pool_close_idle(pool, 1);
     }
 }
 

@@ -65,6 +65,8 @@ struct hbone_pool_waiter {
  * hbone_reset.is_retryable: the tunnel that failed is never offered again. */
 struct hbone_session *hbone_pool_checkout(struct hbone_pool *pool, const struct hbone_pool_key *key,
     struct hbone_pool_waiter *waiter, struct result *failure);
+/* Closes up to `maximum` tunnels without streams, the one used longest ago first; says how many. Raises no event itself. */
+size_t hbone_pool_close_idle(struct hbone_pool *pool, size_t maximum);
 /* Takes a queued waiter back; idempotent. The opening goes on for the others, and is cancelled when there are none. */
 void hbone_pool_cancel(struct hbone_pool *pool, struct hbone_pool_waiter *waiter);
 

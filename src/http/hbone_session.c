@@ -294,6 +294,11 @@ void hbone_session_close(struct hbone_session *session, const char *reason)
     hbone_session_finish(session, session->stream_count == 0, reason);
 }
 
+void hbone_session_calm(struct hbone_session *session, const char *reason)
+{
+    hbone_session_fail(session, HBONE_ENHANCE_YOUR_CALM, "%s", reason);
+}
+
 static void run_turn_end(struct deferred *deferred)
 {
     struct hbone_session *session = CONTAINER_OF(deferred, struct hbone_session, turn_end);

@@ -160,6 +160,9 @@ const struct certificate_list *hbone_session_peer_chain(const struct hbone_sessi
 /* There is reason to doubt the peer: a PING now, and without any byte from it within the grace the tunnel is lost. */
 void hbone_session_probe(struct hbone_session *session);
 
+/* The same with GOAWAY(ENHANCE_YOUR_CALM): the peer asks for too much. From within an event. */
+void hbone_session_calm(struct hbone_session *session, const char *reason);
+
 /* Client: how many more streams may be opened now; 0 when draining, closing or full. */
 uint32_t hbone_session_capacity(const struct hbone_session *session);
 size_t hbone_session_stream_count(const struct hbone_session *session);

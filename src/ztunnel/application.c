@@ -399,6 +399,7 @@ static void make_shared_state(struct application *application)
     const struct configuration *configuration = application->configuration;
     struct shared_state *shared = &application->shared;
     shared->configuration = configuration;
+    shared->limits = limits_resolve(configuration);
     shared->illegal_ports =
         (struct illegal_ports){ { OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, INBOUND_HBONE_PORT, SOCKS5_PORT },
             configuration->socks5_enabled ? 4 : 3 };

@@ -2,11 +2,13 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "ztunnel/limits.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/worker.h"
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_connected(struct connector *connector, int descriptor, const struct result *failure)
 {
@@ -39,8 +41,28 @@ static void keep_source(struct dial *dial, int descriptor)
     }
 }
 
+static void on_refusal(struct deferred *deferred)
+{
+    struct dial *dial = CONTAINER_OF(deferred, struct dial, refusal);
+    struct result failure =
+        result_fail(RESULT_LIMIT, "%s", limits_refuse(dial->pod->worker, (enum limit)dial->refused_by));
+    dial->on_result(dial, -1, &failure);
+}
+
+static void refuse_later(struct dial *dial, enum limit limit)
+{
+    dial->refused_by = (uint8_t)limit;
+    dial->refusal.run = on_refusal;
+    loop_defer(dial->pod->worker->loop, &dial->refusal);
+}
+
 static void connect_with(struct dial *dial, int descriptor)
 {
+    if (limits_are_descriptors_used_up(dial->pod->worker, descriptor)) {
+        close(descriptor);
+        refuse_later(dial, LIMIT_PROCESS_DESCRIPTORS);
+        return;
+    }
     keep_source(dial, descriptor);
     dial->connector.on_result = on_connected;
     dial->connector.watch.account = &dial->pod->turns;
@@ -55,13 +77,6 @@ static void on_socket(struct socket_wait *wait, int descriptor, const struct res
         return;
     }
     connect_with(dial, descriptor);
-}
-
-static void on_refusal(struct deferred *deferred)
-{
-    struct dial *dial = CONTAINER_OF(deferred, struct dial, refusal);
-    struct result failure = result_fail(RESULT_LIMIT, "too many connections of this pod wait for a socket");
-    dial->on_result(dial, -1, &failure);
 }
 
 void dial_start(struct dial *dial, struct pod *pod, enum dial_purpose purpose, const struct socket_address *to,
@@ -79,8 +94,7 @@ void dial_start(struct dial *dial, struct pod *pod, enum dial_purpose purpose, c
     if (descriptor >= 0) {
         connect_with(dial, descriptor);
     } else if (descriptor != -EAGAIN) {
-        dial->refusal.run = on_refusal;
-        loop_defer(pod->worker->loop, &dial->refusal);
+        refuse_later(dial, LIMIT_SOCKET_WAITERS);
     }
 }
 

@@ -22,7 +22,8 @@ struct dial {
     struct socket_address to;
     struct ip_address source; /* IP_NONE: none to keep */
     struct socket_wait wait;
-    struct deferred refusal; /* too many wait for sockets */
+    struct deferred refusal;
+    uint8_t refused_by; /* enum limit, while the refusal is under way */
     struct connector connector;
 };
 

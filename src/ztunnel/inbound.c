@@ -50,8 +50,44 @@ void inbound_tunnel_release_stream(struct inbound_tunnel *tunnel)
     free_if_over(tunnel);
 }
 
+static void uncount_handshake(struct inbound_tunnel *tunnel)
+{
+    if (tunnel->is_counted) {
+        tunnel->is_counted = false;
+        tunnel->pod->account.handshakes--;
+        source_accounts_end_handshake(tunnel->pod->worker->sources, &tunnel->peer.ip);
+    }
+}
+
+/* NULL, or why this peer may not begin another handshake. */
+static const char *count_handshake(struct inbound_tunnel *tunnel)
+{
+    struct worker *worker = tunnel->pod->worker;
+    if (source_accounts_is_barred(worker->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
+        return limits_refuse(worker, LIMIT_SOURCE_RESETS);
+    }
+    if (tunnel->pod->account.handshakes >= worker->shared->limits.values[LIMIT_POD_HANDSHAKES]) {
+        return limits_refuse(worker, LIMIT_POD_HANDSHAKES);
+    }
+    if (!source_accounts_begin_handshake(worker->sources, &tunnel->peer.ip)) {
+        return limits_refuse(worker, LIMIT_SOURCE_HANDSHAKES);
+    }
+    tunnel->is_counted = true;
+    tunnel->pod->account.handshakes++;
+    return NULL;
+}
+
+void inbound_tunnel_note_unanswered_reset(struct inbound_tunnel *tunnel)
+{
+    struct worker *worker = tunnel->pod->worker;
+    if (!source_accounts_spend_reset(worker->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
+        hbone_session_calm(tunnel->session, limits_refuse(worker, LIMIT_SOURCE_RESETS));
+    }
+}
+
 static void forget_opening(struct inbound_tunnel *tunnel)
 {
+    uncount_handshake(tunnel);
     timer_disarm(&tunnel->deadline);
     loop_unwatch(&tunnel->watch);
     workload_wait_cancel(&tunnel->workload_wait);
@@ -210,6 +246,11 @@ void inbound_accept(struct pod *pod, int descriptor, const struct socket_address
     tunnel->deadline.on_expire = on_deadline;
     if (!socket_local_address(descriptor, &tunnel->local)) {
         refuse(tunnel, "tls handshake error: the peer has gone");
+        return;
+    }
+    const char *refusal = count_handshake(tunnel);
+    if (refusal != NULL) {
+        refuse(tunnel, refusal);
         return;
     }
     struct result watched = loop_watch(pod->worker->loop, &tunnel->watch, descriptor, 0);

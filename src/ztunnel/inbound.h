@@ -30,6 +30,7 @@ struct inbound_tunnel {
     struct workload_wait workload_wait;
     struct certificate_request certificate_request;
     struct tls_handshake *handshake;
+    bool is_counted; /* among the handshakes of its pod and its source */
     uint64_t handshake_start_ns;
 };
 
@@ -40,6 +41,8 @@ void inbound_accept(struct pod *pod, int descriptor, const struct socket_address
 void inbound_tunnel_drain(struct inbound_tunnel *tunnel);
 /* Ends the tunnel with all its streams. */
 void inbound_tunnel_close(struct inbound_tunnel *tunnel, const char *reason);
+/* The peer has reset a stream before we answered it; many of these end its tunnels. From within an event of the session. */
+void inbound_tunnel_note_unanswered_reset(struct inbound_tunnel *tunnel);
 /* A stream of the tunnel has ended; may free the tunnel. */
 void inbound_tunnel_release_stream(struct inbound_tunnel *tunnel);
 

@@ -107,6 +107,9 @@ static void on_reset(struct hbone_stream *stream, const struct hbone_reset *rese
     }
     connection_fail(&inbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made: %s",
         reset->reason);
+    if (reset->cause == HBONE_RESET_BY_PEER) {
+        inbound_tunnel_note_unanswered_reset(inbound->tunnel);
+    }
     release(inbound, CLOSE_LOST);
 }
 
@@ -289,6 +292,11 @@ void inbound_stream_accept(
     hbone_stream_attach(stream, &STREAM_EVENTS, inbound);
     if (tunnel->peer_identity != NULL) {
         connection->source_identity = spiffe_identity_parse(bytes_of_string(tunnel->peer_identity->uri));
+    }
+    const char *refusal = limits_refuse_stream(tunnel->pod);
+    if (refusal != NULL) {
+        refuse(inbound, 503, RESPONSE_CONNECT, refusal);
+        return;
     }
     if (!bytes_equal_string(request->method, "CONNECT")) {
         char error[96];

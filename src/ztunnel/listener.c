@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "net/socket.h"
 #include "ztunnel/enrolment_proof.h"
+#include "ztunnel/limits.h"
 #include "ztunnel/pod.h"
 
 #include <errno.h>
@@ -40,6 +41,21 @@ static void on_resume(struct timer *timer)
     loop_watch_for(&listener->watch, EPOLLIN);
 }
 
+static bool refuse_over_limit(
+    const struct proxy_listener *listener, enum pod_listener which, int descriptor, const struct socket_address *peer)
+{
+    const char *reason = limits_refuse_connection(listener->pod, descriptor);
+    if (reason == NULL) {
+        return false;
+    }
+    struct socket_address local = { 0 };
+    (void)socket_local_address(descriptor, &local);
+    connection_refuse_early(
+        listener->pod, which == POD_LISTENER_OUTBOUND ? CONNECTION_OUTBOUND : CONNECTION_INBOUND, peer, &local, reason);
+    close(descriptor);
+    return true;
+}
+
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     (void)events;
@@ -49,7 +65,8 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         int descriptor = socket_accept(listener->descriptor, &peer);
         if (descriptor >= 0) {
             enum pod_listener which = (enum pod_listener)(listener - listener->pod->listeners);
-            if (!enrolment_proof_takes_direct(listener->pod, which, descriptor, &peer)) {
+            if (!enrolment_proof_takes_direct(listener->pod, which, descriptor, &peer) &&
+                !refuse_over_limit(listener, which, descriptor, &peer)) {
                 listener->accept(listener->pod, descriptor, &peer);
             }
             continue;

@@ -87,14 +87,10 @@ static void sample_certificates(const struct metrics_source *source)
 
 static void sample_limits(const struct metrics_source *source)
 {
-    const struct configuration *configuration = source->configuration;
-    const struct hbone_pool_settings pool = hbone_pool_settings_default();
-    set(source->shard, METRIC_LIMITS, "tunnel_streams", configuration->pool_maximum_streams);
-    set(source->shard, METRIC_LIMITS, "pod_tunnels", pool.tunnels_maximum);
-    set(source->shard, METRIC_LIMITS, "tunnel_waiters", pool.waiters_maximum);
-    set(source->shard, METRIC_LIMITS, "socket_waiters", STOCK_WAITERS_MAXIMUM);
-    set(source->shard, METRIC_LIMITS, "certificates", CERTIFICATE_IDENTITIES_MAXIMUM);
-    set(source->shard, METRIC_LIMITS, "metric_label_sets", METRIC_SERIES_CAP_DEFAULT);
+    const struct limits limits = limits_resolve(source->configuration);
+    for (int i = 0; i < LIMIT_COUNT; i++) {
+        set(source->shard, METRIC_LIMITS, limit_name((enum limit)i), limits.values[i]);
+    }
 }
 
 static void sample_telemetry(const struct metrics_source *source)

@@ -29,6 +29,7 @@ struct pod_account {
     uint32_t connections;
     uint32_t streams;
     uint32_t descriptors;
+    uint32_t handshakes; /* inbound, under way */
 };
 
 enum pod_state { POD_STARTING, POD_RUNNING, POD_DRAINING };

@@ -14,6 +14,8 @@
 #include "telemetry/metric.h"
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
+#include "ztunnel/limits.h"
+#include "ztunnel/source_accounts.h"
 #include "ztunnel/tunnel_review.h"
 
 #include <pthread.h>
@@ -29,6 +31,7 @@ struct shared_state {
     struct broker *broker;
     struct certificate_store *certificates;
     struct xds_feed *feed; /* NULL without a control plane; set before the first connection */
+    struct limits limits;
 };
 
 struct worker {
@@ -42,6 +45,7 @@ struct worker {
     struct name_resolver *names; /* of workloads known by name only */
     struct qsbr_reader *reader;
     struct list pods;
+    struct source_accounts *sources;
     struct refusals *refusals; /* the last failures; NULL: none yet */
     struct list walks;         /* of dumps, struct live_walk: almost always none */
     struct timer housekeeping;

@@ -7,12 +7,9 @@ import subprocess
 import pytest
 
 from tests.lab import hbone
-from tests.lab.certificates import Authority, spiffe
-from tests.lab.process import PATIENCE, ROOT, Program, binary, wait_until
-from tests.lab.topology import Topology
-from tests.lab.ztunnel import Ztunnel, workload
+from tests.lab.process import PATIENCE, binary, wait_until
+from tests.lab.victim import ADDRESS, Victim
 
-ADDRESS = "10.77.1.20"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PAYLOADS = [
     b"", b"\x00", b"\x16\x03", b"\x16\x03\x01\xff\xff" + b"a" * 4096, PREFACE[:10], PREFACE + b"\x00\x00", PREFACE + b"\xff" * 9,
@@ -20,32 +17,6 @@ PAYLOADS = [
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 10_000, os.urandom(70_000),
 ]
 PORTS = [15000, 15001, 15006, 15008, 15020, 15021]
-
-
-class Victim:
-    def __init__(self):
-        self.topology = Topology(1)
-        self.pod = self.topology.add_pod("n1", "victim", ADDRESS)
-        self.authority = Authority()
-        self.certificates = self.authority.leaf(spiffe("victim"))
-        model = {"workloads": [workload(self.pod)], "services": [], "policies": []}
-        # Uncaptured, 15001 is dialled for its own address: that opens a tunnel to ourselves, which the pool is to let go soon.
-        self.ztunnel = Ztunnel(self.pod, model, self.certificates, captured=False,
-                               environment={"ENABLE_ORIG_SRC": "false", "POOL_UNUSED_RELEASE_TIMEOUT": "1s"})
-        self.echo = Program("victim-echo", ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", 8080, "echo"],
-                            namespace=self.pod)
-        self.echo.wait_line("listening")
-
-    def dial(self, port):
-        host = "127.0.0.1" if port == 15000 else ADDRESS
-        return self.pod.inside(lambda: socket.create_connection((host, port), 10 * PATIENCE))
-
-    def tunnel(self):
-        return self.pod.inside(lambda: hbone.Client((ADDRESS, 15008), self.certificates))
-
-    def stop(self):
-        self.ztunnel.stop()
-        self.topology.remove()
 
 
 @pytest.fixture(scope="module")
