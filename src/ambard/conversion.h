@@ -12,6 +12,7 @@
 
 struct auto_allocation;
 struct hash_map;
+struct network_gateway_table;
 struct peer_authentication_table;
 struct policy_table;
 struct service_table;
@@ -43,6 +44,7 @@ struct conversion {
     const char *network; /* of the whole cluster; "" when unnamed */
 
     struct waypoint_table *waypoints;
+    struct network_gateway_table *network_gateways;
     struct service_table *services;
     struct policy_table *policies;
     struct peer_authentication_table *peer_authentication;

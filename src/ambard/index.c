@@ -4,6 +4,7 @@
 #include "ambard/auto_allocation.h"
 #include "ambard/conversion.h"
 #include "ambard/identity_table.h"
+#include "ambard/network_gateway.h"
 #include "ambard/peer_authentication.h"
 #include "ambard/policy_conversion.h"
 #include "ambard/resource_table.h"
@@ -107,6 +108,7 @@ static void convert(struct conversion *conversion)
 {
     conversion_read_mesh(conversion);
     conversion->waypoints = waypoint_table_new(conversion);
+    conversion->network_gateways = network_gateway_table_new(conversion);
     conversion->services = service_table_new(conversion);
     conversion->policies = policy_table_new(conversion);
     conversion->peer_authentication = peer_authentication_table_new(conversion);
@@ -115,6 +117,7 @@ static void convert(struct conversion *conversion)
     peer_authentication_table_free(conversion->peer_authentication);
     policy_table_free(conversion->policies);
     service_table_free(conversion->services);
+    network_gateway_table_free(conversion->network_gateways);
     waypoint_table_free(conversion->waypoints);
 }
 

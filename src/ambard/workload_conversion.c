@@ -1,6 +1,7 @@
 /* Pods to workloads, and what all workloads share. */
 #include "ambard/workload_conversion.h"
 
+#include "ambard/network_gateway.h"
 #include "ambard/peer_authentication.h"
 #include "ambard/policy_conversion.h"
 #include "ambard/workload_naming.h"
@@ -110,4 +111,5 @@ void workloads_convert(struct conversion *conversion)
     workload_entries_convert(conversion);
     service_entry_endpoints_convert(conversion);
     endpoint_slices_convert(conversion);
+    network_gateways_convert(conversion);
 }

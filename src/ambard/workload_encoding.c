@@ -1,6 +1,7 @@
 /* A workload as bytes. */
 #include "ambard/workload_encoding.h"
 
+#include "ambard/network_gateway.h"
 #include "ambard/wire.h"
 #include "base/memory.h"
 
@@ -92,6 +93,10 @@ void workload_encode(const struct conversion *conversion, const struct workload_
     }
     wire_bool(out, 17, parts->is_unhealthy);
     wire_string(out, 18, conversion->settings->cluster_id);
+    struct bytes gateway = network_gateway_address(conversion, parts->network);
+    if (gateway.data != NULL && !parts->is_network_gateway) {
+        wire_bytes(out, 19, gateway);
+    }
     wire_string(out, 20, parts->uid);
     wire_string(out, 21, parts->hostname);
     encode_services(parts, out);

@@ -30,6 +30,7 @@ struct workload_parts {
     enum workload_tunnel tunnel;
     enum workload_type type;
     bool is_native_tunnel, is_unhealthy, is_host_network;
+    bool is_network_gateway;            /* itself: needs none */
     const struct waypoint *waypoint;    /* NULL: none */
     const struct waypoint *instance_of; /* NULL: it is no waypoint */
     struct workload_service *services;  /* sorted by name before encoding */
