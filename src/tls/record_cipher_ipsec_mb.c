@@ -78,22 +78,25 @@ static const char *name_for(const IMB_MGR *manager)
     return has(manager, IMB_FEATURE_AVX512_SKX) ? "ipsec-mb avx512" : "ipsec-mb avx2";
 }
 
-/* The library's self-test has touched most of its code, of which two functions are needed: those pages may go again. */
-static int forget_code(struct dl_phdr_info *object, size_t size, void *inside)
+/* The library's self-test has touched most of its code and tables, of which a few functions are needed: those pages may go again. */
+static int forget_pages(struct dl_phdr_info *object, size_t size, void *inside)
 {
     (void)size;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    bool is_it = false;
     for (int i = 0; i < object->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &object->dlpi_phdr[i];
         uintptr_t start = object->dlpi_addr + part->p_vaddr;
-        bool is_code = part->p_type == PT_LOAD && (part->p_flags & (PF_X | PF_W)) == PF_X;
-        if (is_code && start <= (uintptr_t)inside && (uintptr_t)inside < start + part->p_memsz) {
-            uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-            uintptr_t first = start / page * page;
-            (void)madvise((void *)first, start + part->p_memsz - first, MADV_DONTNEED);
-            return 1;
+        is_it |= part->p_type == PT_LOAD && start <= (uintptr_t)inside && (uintptr_t)inside < start + part->p_memsz;
+    }
+    for (int i = 0; is_it && i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        uintptr_t start = (object->dlpi_addr + part->p_vaddr) / page * page;
+        if (part->p_type == PT_LOAD && (part->p_flags & PF_W) == 0) {
+            (void)madvise((void *)start, object->dlpi_addr + part->p_vaddr + part->p_memsz - start, MADV_DONTNEED);
         }
     }
-    return 0;
+    return is_it ? 1 : 0;
 }
 
 /* Does it agree with OpenSSL on this machine? Lengths around the block sizes the code has special cases for. */
@@ -142,10 +145,10 @@ static void choose(void)
     functions.open[0] = manager->gcm128_dec;
     functions.open[1] = manager->gcm256_dec;
     free_mb_mgr(manager);
-    (void)dl_iterate_phdr(forget_code, (void *)(uintptr_t)functions.seal[1]);
     if (name != NULL && is_sound && agrees_with_evp(RECORD_AES_128_GCM) && agrees_with_evp(RECORD_AES_256_GCM)) {
         cipher.name = name;
     }
+    (void)dl_iterate_phdr(forget_pages, (void *)(uintptr_t)functions.seal[1]);
 }
 
 const struct record_cipher *record_cipher_ipsec_mb(void)
