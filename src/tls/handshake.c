@@ -45,6 +45,7 @@ static struct tls_handshake *handshake_new(
 static void use_identity(struct tls_handshake *handshake, struct tls_identity *identity)
 {
     handshake->identity = tls_identity_reference(identity);
+    handshake->verification.roots = &identity->roots;
     handshake->layer->secrets = identity->cipher == NULL ? NULL : handshake_secrets_new();
 }
 

@@ -23,6 +23,7 @@ struct result tls_identity_new(struct certificate_bundle *bundle, struct tls_ide
     atomic_init(&made->references, 1);
     made->bundle = certificate_bundle_reference(bundle);
     made->context = context;
+    made->roots = chain_digest_of_roots(&bundle->roots);
     made->cipher = tls_record_cipher();
     *identity = made;
     return result_ok();

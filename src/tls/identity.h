@@ -4,6 +4,7 @@
 #define AMBAR_TLS_IDENTITY_H
 
 #include "tls/certificate_bundle.h"
+#include "tls/verified_chains.h"
 
 struct ssl_ctx_st; /* SSL_CTX */
 
@@ -13,6 +14,7 @@ struct tls_identity {
     _Atomic uint32_t references;
     struct certificate_bundle *bundle;
     struct ssl_ctx_st *context;         /* mutual TLS by tls_policy(): see handshake.h */
+    struct chain_digest roots;          /* of the bundle's roots: see verified_chains.h */
     const struct record_cipher *cipher; /* for records of our own behind its handshakes; NULL: libssl's */
 };
 

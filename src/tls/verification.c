@@ -1,6 +1,7 @@
 #include "tls/verification.h"
 
 #include "base/address.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/spiffe.h"
 #include "base/text.h"
@@ -75,7 +76,7 @@ static int alert_error(int error)
     return error == X509_V_ERR_CERT_NOT_YET_VALID ? X509_V_ERR_CERT_HAS_EXPIRED : error;
 }
 
-static int check_chain(struct tls_verification *verification, X509_STORE_CTX *check)
+static int verify_anew(struct tls_verification *verification, X509_STORE_CTX *check)
 {
     int sent = sk_X509_num(X509_STORE_CTX_get0_untrusted(check));
     if (sent > CERTIFICATE_CHAIN_MAXIMUM) {
@@ -94,6 +95,33 @@ static int check_chain(struct tls_verification *verification, X509_STORE_CTX *ch
         return refuse(verification, check, ERROR_FOR_CERTIFICATE_UNKNOWN,
             string_duplicate("invalid peer certificate: CaUsedAsEndEntity"));
     }
+    return 1;
+}
+
+/* A list of revoked certificates judges the whole path, which only a verification builds: with one in force nothing is skipped. */
+static bool may_remember(const struct tls_verification *verification)
+{
+    struct revocation_lists *lists = revocation_in_force();
+    revocation_lists_release(lists);
+    return lists == NULL && verification->roots != NULL;
+}
+
+static int check_chain(struct tls_verification *verification, X509_STORE_CTX *check)
+{
+    if (!may_remember(verification)) {
+        return verify_anew(verification, check);
+    }
+    int64_t now_s = clock_wall_s();
+    bool is_for_server = verification->kind == VERIFY_IDENTITIES;
+    struct chain_digest digest =
+        chain_digest_of_peer(X509_STORE_CTX_get0_untrusted(check), verification->roots, is_for_server);
+    if (verified_chains_know(&digest, now_s)) {
+        return 1;
+    }
+    if (!verify_anew(verification, check)) {
+        return 0;
+    }
+    verified_chains_remember(&digest, X509_STORE_CTX_get0_chain(check), now_s);
     return 1;
 }
 

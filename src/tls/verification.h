@@ -3,6 +3,7 @@
 #define AMBAR_TLS_VERIFICATION_H
 
 #include "tls/certificate.h"
+#include "tls/verified_chains.h"
 
 enum verification_kind {
     VERIFY_CHAIN,        /* any certificate under the roots */
@@ -16,8 +17,9 @@ struct tls_verification {
     char *trust_domain;
     char **names;
     size_t name_count;
-    char *failure;                 /* the sentence, once it failed */
-    struct certificate_list chain; /* verified, leaf first, root last; empty unless revocation is on */
+    const struct chain_digest *roots; /* borrowed; NULL: chains are verified anew each time */
+    char *failure;                    /* the sentence, once it failed */
+    struct certificate_list chain;    /* verified, leaf first, root last; empty unless revocation is on */
 };
 
 void tls_verification_set_names(struct tls_verification *verification, const char *const *names, size_t count);
