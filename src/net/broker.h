@@ -15,6 +15,7 @@
 #define BROKER_CHANNELS_MAXIMUM 256
 #define BROKER_NAMESPACES_MAXIMUM 4096
 #define BROKER_SOCKETS_A_MESSAGE 16
+#define BROKER_LISTENER_PORTS_MAXIMUM 8
 
 enum broker_mode {
     BROKER_NONE,           /* no process: sockets are made in place, in the own namespace only */
@@ -26,6 +27,7 @@ struct broker_settings {
     enum broker_mode mode;
     unsigned channel_count;         /* client threads: control and workers, each its own number below this */
     struct socket_settings sockets; /* fixed for the broker's life: a request can only choose among these */
+    uint16_t listener_ports[BROKER_LISTENER_PORTS_MAXIMUM]; /* listeners are made on these only; all 0: on any port */
 };
 
 struct broker;

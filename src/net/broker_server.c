@@ -108,8 +108,28 @@ static void forget_namespace(
     network_namespace_close(&known->namespace_);
 }
 
+/* Whoever takes over the main process must not pose as other services of a pod. */
+static bool may_listen(const struct broker_settings *settings, uint16_t port)
+{
+    bool is_restricted = false;
+    for (size_t i = 0; i < BROKER_LISTENER_PORTS_MAXIMUM; i++) {
+        if (settings->listener_ports[i] != 0) {
+            is_restricted = true;
+            if (settings->listener_ports[i] == port) {
+                return true;
+            }
+        }
+    }
+    return !is_restricted;
+}
+
 static void make(struct broker_server *server, const struct broker_request *request, struct broker_answer *answer)
 {
+    if (request->type == BROKER_MAKE_LISTENER && !may_listen(server->settings, request->address.port)) {
+        answer->result =
+            result_fail(RESULT_INVALID, "make listener: port %u is not one of the proxy's", request->address.port);
+        return;
+    }
     if (request->namespace_handle == 0) {
         broker_make_here(&server->settings->sockets, request, answer);
         return;

@@ -329,6 +329,7 @@ static struct result start_broker(struct application *application)
         .mode = configuration->proxy_mode == PROXY_MODE_SHARED ? BROKER_ALL_NAMESPACES : BROKER_NONE,
         .channel_count = configuration->worker_count + 1,
         .sockets = *sockets,
+        .listener_ports = { INBOUND_HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, DNS_PROXY_PORT, SOCKS5_PORT },
     };
     RESULT_TRY(broker_start(&settings, &application->shared.broker));
     if (configuration->proxy_mode == PROXY_MODE_SHARED) {

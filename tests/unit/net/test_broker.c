@@ -375,11 +375,19 @@ static void test_a_stock_whose_namespace_is_unknown_tells_its_waiters(void **sta
     socket_stock_free(stock);
 }
 
-static void test_garbage_on_one_channel_leaves_the_others_alone(void **state)
+static void test_a_listener_on_a_port_that_is_not_the_proxys_is_refused(void **state)
 {
     (void)state;
-    /* The second client's channel, used behind its back; its answers find no call. */
-    static const uint8_t garbage[200] = { 1, 2, 3 };
+    struct asked asked = ask_for_listener(clients[0], pod_handle, "[::]:443", 0);
+    assert_int_equal(asked.answer.result.code, RESULT_INVALID);
+    assert_string_equal(asked.answer.result.message, "make listener: port 443 is not one of the proxy's");
+    asked = ask_for_listener(clients[0], BROKER_OWN_NAMESPACE_HANDLE, "[::]:0", 0);
+    assert_int_equal(asked.answer.result.code, RESULT_INVALID);
+}
+
+/* The last client's channel, to be used behind its back; its answers find no call. */
+static int channel_of_last_client(void)
+{
     struct sockaddr_storage name;
     int channel = -1;
     for (int i = 3; i < 64; i++) {
@@ -392,6 +400,62 @@ static void test_garbage_on_one_channel_leaves_the_others_alone(void **state)
         }
     }
     assert_true(channel >= 0);
+    return channel;
+}
+
+static unsigned descriptors_of(pid_t process)
+{
+    char path[64];
+    snprintf(path, sizeof path, "ls /proc/%d/fd | wc -l", (int)process);
+    FILE *list = popen(path, "r");
+    unsigned count = 0;
+    assert_int_equal(fscanf(list, "%u", &count), 1);
+    pclose(list);
+    return count;
+}
+
+static void send_registration(int channel, uint32_t sequence, int *result)
+{
+    uint8_t memory[BROKER_REQUEST_BYTES];
+    struct writer writer = writer_fixed(memory, sizeof memory);
+    const struct broker_request request = { .sequence = sequence, .type = BROKER_REGISTER_NAMESPACE };
+    broker_request_write(&request, &writer);
+    int descriptors[BROKER_SOCKETS_A_MESSAGE];
+    for (size_t i = 0; i < ARRAY_LENGTH(descriptors); i++) {
+        descriptors[i] = STDIN_FILENO;
+    }
+    *result = broker_send(channel, writer_bytes(&writer), descriptors, 1 + sequence % BROKER_SOCKETS_A_MESSAGE);
+}
+
+static void test_a_client_that_floods_and_reads_nothing_costs_no_descriptor_and_delays_nobody(void **state)
+{
+    (void)state;
+    int channel = channel_of_last_client();
+    unsigned before = descriptors_of(broker_process(broker));
+    int sent = 0;
+    uint32_t sequence = 0;
+    for (int tries = 0; tries < 20000; tries++) {
+        send_registration(channel, sequence++, &sent);
+        if (sent != 0 && sequence > 1000) {
+            break;
+        }
+    }
+    assert_int_equal(sent, -EAGAIN);
+    struct asked asked = ask_for_sockets(clients[0], pod_handle, IP_V4, 0, 1);
+    assert_ok(asked.answer.result);
+    close(asked.answer.descriptors[0]);
+    /* Its answers taken, it is served again. */
+    asked = ask_for_sockets(clients[CLIENTS - 1], pod_handle, IP_V4, 0, 1);
+    assert_ok(asked.answer.result);
+    close(asked.answer.descriptors[0]);
+    assert_true(descriptors_of(broker_process(broker)) <= before);
+}
+
+static void test_garbage_on_one_channel_leaves_the_others_alone(void **state)
+{
+    (void)state;
+    static const uint8_t garbage[200] = { 1, 2, 3 };
+    int channel = channel_of_last_client();
     assert_int_equal(send(channel, garbage, 3, MSG_NOSIGNAL), 3);
     assert_int_equal(send(channel, garbage, 33, MSG_NOSIGNAL), 33);
     assert_int_equal(send(channel, garbage, sizeof garbage, MSG_NOSIGNAL), sizeof garbage);
@@ -473,7 +537,10 @@ static void prepare_pod(void)
 static int set_up(void **state)
 {
     (void)state;
-    struct broker_settings wanted = { .mode = BROKER_ALL_NAMESPACES, .channel_count = CLIENTS, .sockets = settings };
+    struct broker_settings wanted = { .mode = BROKER_ALL_NAMESPACES,
+        .channel_count = CLIENTS,
+        .sockets = settings,
+        .listener_ports = { 15001, 15006, 15008, 8080 } };
     prepare_pod();
     assert_ok(broker_start(&wanted, &broker));
     assert_ok(broker_drop_privileges());
@@ -524,6 +591,8 @@ int main(void)
         cmocka_unit_test(test_a_burst_is_served_and_the_stock_has_grown_to_serve_the_next_at_once),
         cmocka_unit_test(test_a_stock_whose_namespace_is_unknown_tells_its_waiters),
         cmocka_unit_test(test_without_a_broker_the_same_calls_are_done_in_place),
+        cmocka_unit_test(test_a_listener_on_a_port_that_is_not_the_proxys_is_refused),
+        cmocka_unit_test(test_a_client_that_floods_and_reads_nothing_costs_no_descriptor_and_delays_nobody),
         cmocka_unit_test(test_garbage_on_one_channel_leaves_the_others_alone),
         cmocka_unit_test(test_the_brokers_death_is_told_with_its_signal_and_fails_calls),
     };
