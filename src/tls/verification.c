@@ -172,15 +172,19 @@ static char *expected_list(const struct tls_verification *verification)
     return writer_take_string(&list);
 }
 
-static bool has_trust_domain(const struct certificate_names *names, const char *trust_domain)
+/* At least one identity, and none of another trust domain: the first one becomes the peer's, so that a name of ours must not vouch
+ * for a foreign one before it. */
+static bool is_of_trust_domain(const struct certificate_names *names, const char *trust_domain)
 {
+    size_t identities = 0;
     for (size_t i = 0; i < names->count; i++) {
         const struct spiffe_identity *identity = names->items[i].identity;
-        if (identity != NULL && text_equal(identity->trust_domain, trust_domain)) {
-            return true;
+        if (identity != NULL && !text_equal(identity->trust_domain, trust_domain)) {
+            return false;
         }
+        identities += identity != NULL;
     }
-    return false;
+    return identities > 0;
 }
 
 static bool has_expected_identity(const struct certificate_names *names, const struct tls_verification *verification)
@@ -209,7 +213,7 @@ static int check_identity(struct tls_verification *verification, X509_STORE_CTX 
     struct certificate_names names = certificate_names_of(X509_STORE_CTX_get0_cert(check));
     int is_right = 1;
     if (verification->kind == VERIFY_TRUST_DOMAIN && verification->trust_domain != NULL &&
-        !has_trust_domain(&names, verification->trust_domain)) {
+        !is_of_trust_domain(&names, verification->trust_domain)) {
         is_right = refuse_identity(verification, check, "trustdomain", verification->trust_domain, &names);
     }
     if (verification->kind == VERIFY_IDENTITIES && !has_expected_identity(&names, verification)) {

@@ -313,6 +313,11 @@ def test_a_name_that_is_no_identity_of_this_mesh_is_refused(victim, bystander, n
     assert refused_handshake(victim, certificate, key)
 
 
+def test_a_name_of_this_mesh_does_not_vouch_for_one_of_another(victim, bystander):
+    certificate, key, _ = victim.authority.leaf("spiffe://elsewhere.local/ns/default/sa/admin", spiffe("x"))
+    assert refused_handshake(victim, certificate, key)
+
+
 def test_oversized_certificates_and_chains_are_refused(victim, bystander):
     names = [spiffe("x")] + [f"DNS:{'a' * 60}{i}.example" for i in range(1500)]
     certificate, key, _ = victim.authority.leaf(*names)
