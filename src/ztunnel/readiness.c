@@ -18,7 +18,7 @@ static const char *const TASK_NAMES[READINESS_TASK_COUNT] = { "proxy", "state ma
 static void answer(struct http1_exchange *exchange, void *context)
 {
     const struct readiness *readiness = context;
-    if (!http1_method_is(exchange, "GET") && !http1_method_is(exchange, "HEAD")) {
+    if (!http1_method_is(exchange, "GET")) {
         http1_respond(exchange, 405, NULL, bytes_of(NULL, 0));
         return;
     }

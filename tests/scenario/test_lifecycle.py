@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.lab.inpod import Node
+from tests.lab.messages import ADDRESS, AUTHORIZATION
 from tests.lab.process import IS_SANITIZED, binary, wait_until
 from tests.lab.topology import run_directory
 
@@ -118,6 +119,29 @@ def test_a_drain_waits_for_streams_until_its_deadline(node):
     assert node.ztunnel.lines("\taccess\t", "connection closed due to connection drain")
     assert "shutdown complete" in node.ztunnel.text()
     node.ztunnel = None
+
+
+def test_nothing_is_taken_before_the_control_plane_has_spoken(node):
+    """The gate: the node agent is not even dialled, and our own listener does not exist, until the first state is there."""
+    node.ztunnel.stop()
+    node.agent.hang_up()
+    node.ca.auto_answer = False
+    node.ztunnel = node.start_ztunnel("gated", XDS_ADDRESS=node.environment["CA_ADDRESS"], XDS_ROOT_CA=node.environment["CA_ROOT_CA"], LOCAL_XDS="",
+                                      POD_NAME="ztunnel-1", POD_NAMESPACE="istio-system", SERVICE_ACCOUNT="ztunnel")
+    node.ca.wait(lambda plane: len([r for s in plane.streams for r in s.requests]) >= 2)
+    assert node.get(15021, "/healthz/ready") == "not ready, pending: proxy, state manager, workload proxy manager\n"
+    assert node.get(15021, "/other") == "" and node.node.run("curl", "-s", "-I", "http://127.0.0.1:15021/healthz/ready").startswith("HTTP/1.1 405")
+    node.agent.listener.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        node.agent.listener.accept()
+    assert "inbound" not in "".join(node.ztunnel.lines("listener established"))
+    node.agent.listener.settimeout(20)
+    for kind in (ADDRESS, AUTHORIZATION):
+        node.ca.streams[-1].send(node.ca.response(kind, {}))
+    node.agent.accept()
+    node.ztunnel.wait_line("listener established", "inbound")  # our own identity's
+    node.agent.finish_snapshot()
+    wait_until(node.is_ready, message="ready")
 
 
 def test_start_up_is_told_task_by_task(node):
