@@ -217,6 +217,14 @@ tsan:
 	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(TSAN) threaded
 	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-tsan/bin AMBAR_SANITIZED=1 $(PYTEST) -m threaded tests/scenario
 
+# Lines of the layers that the unit tests run.
+COVERAGE := BUILD=build-coverage OPTIMISE=-O0 SANITIZE=--coverage
+coverage:
+	@$(RUN) $(COVERAGE) unit-binaries
+	@find build-coverage -name '*.gcda' -delete
+	@$(MAKE) --no-print-directory $(COVERAGE) unit
+	@/usr/bin/python3 tests/coverage.py build-coverage 85
+
 # Faults under load (SEED=N replays an order, SECONDS=N is how long), and the long form in which memory must not grow.
 FAULT_SECONDS ?= 75
 .PHONY: faults soak
@@ -286,6 +294,7 @@ help:
 	'make fuzz T=600    fuzz every parser for T seconds make bench       measure against direct and plain relay' \
 	'make format        clang-format                    make lint        includes, format, clang-tidy' \
 	'make faults SEED=  break the mesh under load       make soak        the same for two hours, measuring growth' \
+	'make coverage      lines that the unit tests run' \
 	'make docs          make docs/configuration.md      make install     DESTDIR= PREFIX=/usr/local' \
 	'make image-root    the root filesystem of ztunnel'\''s image, without a container engine' \
 	'make image         the image, with docker'
