@@ -1,4 +1,4 @@
-/* The insides of a version, shared by its lookups (version.c) and its making (change.c); for nobody else.
+/* The insides of a version, shared by its lookups (version.c, name_service.c) and its making (change.c); for nobody else.
  *
  * One persistent map holds every secondary index: a key is the index's letter and its parts, a value the list of objects
  * under it, in the order in which they arrived. */

@@ -98,6 +98,10 @@ static void set_linger(int descriptor, bool ends_by_reset)
 static struct result apply_settings(
     const struct socket_settings *settings, uint8_t flags, enum ip_family family, int descriptor, bool *is_transparent)
 {
+    if ((flags & SOCKET_DATAGRAM) != 0) {
+        *is_transparent = false;
+        return apply_mark(settings, flags, descriptor);
+    }
     (void)set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
     if ((flags & SOCKET_LOCAL_LEG) != 0) {
         /* Only faster (design §5): a kernel without it works as well. */
@@ -111,9 +115,12 @@ static struct result apply_settings(
     return apply_transparency(settings, flags, family, descriptor, is_transparent);
 }
 
-static int new_stream_socket(enum ip_family family)
+static int new_socket(enum ip_family family, uint8_t flags)
 {
-    return socket(family == IP_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    bool is_datagram = (flags & SOCKET_DATAGRAM) != 0;
+    return socket(family == IP_V6 ? AF_INET6 : AF_INET,
+        (is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC,
+        is_datagram ? IPPROTO_UDP : IPPROTO_TCP);
 }
 
 static struct result bind_and_listen(int descriptor, const struct listener_options *options)
@@ -121,11 +128,31 @@ static struct result bind_and_listen(int descriptor, const struct listener_optio
     struct sockaddr_storage address;
     socklen_t length = socket_address_to_kernel(&options->address, false, &address);
     int backlog = options->backlog != 0 ? options->backlog : LISTENER_BACKLOG;
-    if (bind(descriptor, (struct sockaddr *)&address, length) != 0 || listen(descriptor, backlog) != 0) {
+    bool is_datagram = (options->flags & SOCKET_DATAGRAM) != 0;
+    if (bind(descriptor, (struct sockaddr *)&address, length) != 0 ||
+        (!is_datagram && listen(descriptor, backlog) != 0)) {
         int error = errno;
         char text[SOCKET_ADDRESS_TEXT_SIZE];
-        return result_system(error, "failed to bind to address %s", socket_address_format(&options->address, text));
+        struct result failure =
+            result_system(error, "failed to bind to address %s", socket_address_format(&options->address, text));
+        failure.code = error == EADDRNOTAVAIL ? RESULT_NOT_FOUND : failure.code;
+        return failure;
     }
+    return result_ok();
+}
+
+/* Two sockets for datagrams on one port would take each other's: without port reuse, or when it is refused, there is one. */
+static struct result choose_sharing(int descriptor, uint8_t flags)
+{
+    bool is_shared = (flags & SOCKET_REUSES_PORT) != 0;
+    if ((flags & SOCKET_DATAGRAM) != 0) {
+        return !is_shared || set_option(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)
+                   ? result_ok()
+                   : result_system(errno, "failed to share a port");
+    }
+    /* With port reuse a successor can listen while this process drains, and no SO_REUSEADDR is wanted (§3). A refusal only
+     * costs that. Without it, a restart must not wait for the TIME_WAIT sockets of its predecessor. */
+    (void)set_option(descriptor, SOL_SOCKET, is_shared ? SO_REUSEPORT : SO_REUSEADDR, 1);
     return result_ok();
 }
 
@@ -136,10 +163,7 @@ static struct result prepare_listener(int descriptor, const struct socket_settin
     if (family == IP_V6 && !set_option(descriptor, SOL_IPV6, IPV6_V6ONLY, !ip_is_unspecified(&options->address.ip))) {
         return result_system(errno, "failed to choose dual stack");
     }
-    /* With port reuse a successor can listen while this process drains, and no SO_REUSEADDR is wanted (§3). A refusal only
-     * costs that. Without it, a restart must not wait for the TIME_WAIT sockets of its predecessor. */
-    (void)set_option(
-        descriptor, SOL_SOCKET, (options->flags & SOCKET_REUSES_PORT) != 0 ? SO_REUSEPORT : SO_REUSEADDR, 1);
+    RESULT_TRY(choose_sharing(descriptor, options->flags));
     RESULT_TRY(apply_settings(settings, options->flags, family, descriptor, is_transparent));
     return bind_and_listen(descriptor, options);
 }
@@ -148,7 +172,7 @@ struct result socket_listen(
     const struct socket_settings *settings, const struct listener_options *options, struct listener *listener)
 {
     *listener = (struct listener){ .descriptor = -1 };
-    int descriptor = new_stream_socket((enum ip_family)options->address.ip.family);
+    int descriptor = new_socket((enum ip_family)options->address.ip.family, options->flags);
     if (descriptor < 0) {
         char text[SOCKET_ADDRESS_TEXT_SIZE];
         return result_system(
@@ -168,7 +192,7 @@ struct result socket_open(
 {
     bool can_carry_foreign_source = false;
     *descriptor = -1;
-    int opened = new_stream_socket(family);
+    int opened = new_socket(family, flags);
     if (opened < 0) {
         return result_system(errno, "failed to make an IPv%d socket", (int)family);
     }

@@ -1,4 +1,4 @@
-/* One TCP socket as the mesh wants it (ztunnel-dataplane §2, §3): every option, made in one place for the program itself and
+/* One socket as the mesh wants it (ztunnel-dataplane §2, §3): every option, made in one place for the program itself and
  * for the broker. All descriptors made here are non-blocking and close-on-exec. Functions act on the calling thread's network
  * namespace and may be called from any thread. */
 #ifndef AMBAR_NET_SOCKET_H
@@ -36,8 +36,9 @@ enum socket_flags {
     SOCKET_REUSES_PORT = 1 << 4, /* listeners: SO_REUSEPORT; without it SO_REUSEADDR */
     /* Sockets of applications: whatever closes them but socket_close_cleanly, the death of this process above all, is a RST. */
     SOCKET_ENDS_BY_RESET = 1 << 5,
+    SOCKET_DATAGRAM = 1 << 6, /* UDP: of the other flags only mark and port reuse mean anything */
 };
-#define SOCKET_FLAGS_ALL 0x3fu
+#define SOCKET_FLAGS_ALL 0x7fu
 
 struct listener_options {
     struct socket_address address; /* [::] takes IPv4 as well */
@@ -50,8 +51,9 @@ struct listener {
     bool is_transparent; /* what 15006 and 15008 may do towards the application (§2.3) */
 };
 
-/* A listening socket. What it was given (TCP_NODELAY always, keepalive, mark, transparency, congestion control) its accepted
- * sockets inherit. Fails with "failed to bind to address A: E" or with the option that was refused. */
+/* A listening socket, or a bound one for datagrams. What it was given (TCP_NODELAY always, keepalive, mark, transparency, congestion control) its accepted
+ * sockets inherit. Fails with "failed to bind to address A: E" (RESULT_NOT_FOUND when this namespace has no such address) or with
+ * the option that was refused. */
 struct result socket_listen(
     const struct socket_settings *settings, const struct listener_options *options, struct listener *listener);
 

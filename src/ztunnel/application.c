@@ -33,6 +33,7 @@
 #define HOUSEKEEPING_MS 1000
 #define METRICS_EXPIRE_EVERY 60 /* times of housekeeping */
 #define CONTROL_CHANNEL 0
+#define RESOLVER_FILE "/etc/resolv.conf"
 
 struct application {
     const struct configuration *configuration;
@@ -48,6 +49,7 @@ struct application {
     struct metrics_source metrics_source;
     struct metrics_server *metrics_server;
     struct arena texts; /* of the control plane's settings */
+    struct resolver_file resolver;
     struct xds_feed *feed;
     struct revocation_watch *revocations; /* NULL: off */
     struct pod_launch_site launch_site;
@@ -98,6 +100,12 @@ static void on_housekeeping(struct timer *timer)
     timer_arm_after_ms(application->loop, timer, HOUSEKEEPING_MS);
 }
 
+static void complete_servers(struct application *application)
+{
+    readiness_complete(application->readiness, READINESS_PROXY);
+    readiness_complete(application->readiness, READINESS_DNS_PROXY);
+}
+
 static void on_dedicated_started(void *context, const struct result *outcome)
 {
     struct application *application = context;
@@ -106,7 +114,7 @@ static void on_dedicated_started(void *context, const struct result *outcome)
         return;
     }
     if (++application->dedicated_started == application->worker_count) {
-        readiness_complete(application->readiness, READINESS_PROXY);
+        complete_servers(application);
     }
 }
 
@@ -213,7 +221,7 @@ static void start_shared(struct application *application)
     };
     application->pods = inpod_manager_new(application->loop, &settings);
     admin_set_pods(application->admin, application->pods);
-    readiness_complete(application->readiness, READINESS_PROXY);
+    complete_servers(application);
 }
 
 /* Nothing is accepted, and the node agent is not even dialled, before the model is there (§2, "Gate"). */
@@ -382,6 +390,13 @@ static struct result start_model(struct application *application)
     return result_ok();
 }
 
+static struct result read_resolver_file(struct application *application)
+{
+    struct result read = resolver_file_read(RESOLVER_FILE, &application->resolver);
+    application->shared.resolver = &application->resolver;
+    return application->configuration->dns_proxy_enabled ? result_in(read, "DNS proxy") : result_ok();
+}
+
 static struct result start_workers(struct application *application)
 {
     application->workers =
@@ -416,7 +431,12 @@ static struct result start_servers(struct application *application)
     const struct configuration *configuration = application->configuration;
     application->readiness = readiness_new(application->loop);
     readiness_await(application->readiness, READINESS_STATE_MANAGER);
-    readiness_await(application->readiness, READINESS_PROXY);
+    if (configuration->proxy_enabled) {
+        readiness_await(application->readiness, READINESS_PROXY);
+    }
+    if (configuration->dns_proxy_enabled) {
+        readiness_await(application->readiness, READINESS_DNS_PROXY);
+    }
     if (configuration->proxy_mode == PROXY_MODE_SHARED) {
         readiness_await(application->readiness, READINESS_WORKLOAD_MANAGER);
     }
@@ -445,6 +465,7 @@ static struct result start(struct application *application)
     RESULT_TRY(start_servers(application));
     application->revocations =
         revocation_watch_new(application->loop, application->shard, application->configuration->crl_path);
+    RESULT_TRY(read_resolver_file(application));
     RESULT_TRY(start_workers(application));
     revocation_watch_set_workers(application->revocations, application->workers, application->worker_count);
     RESULT_TRY(start_model(application));

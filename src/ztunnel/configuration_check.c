@@ -87,21 +87,8 @@ static struct result refuse_unusable_windows(const struct configuration *configu
 /* What belongs to later versions is off, and refused when somebody asks for it by name. */
 static struct result refuse_unavailable(const struct configuration *configuration)
 {
-    if (configuration->socks5_enabled) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var UNSTABLE_ENABLE_SOCKS5=true (SOCKS5 is not available in this version)");
-    }
     if (configuration->xds_on_demand && configuration->dns_proxy_enabled) {
         return result_fail(RESULT_INVALID, "DNS proxy does not currently support on-demand mode");
-    }
-    const char *dns_capture = proxy_configuration_metadata(&configuration->proxy, "DNS_CAPTURE");
-    if (dns_capture != NULL && configuration->dns_proxy_enabled) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var ISTIO_META_DNS_CAPTURE=%s (the DNS proxy is not available in this version)", dns_capture);
-    }
-    if (!configuration->proxy_enabled) {
-        return result_fail(RESULT_UNSUPPORTED,
-            "invalid env var ENABLE_PROXY=false (the DNS proxy alone is not available in this version)");
     }
     return result_ok();
 }

@@ -46,7 +46,7 @@ struct enrolment_proof {
     struct timer next_check;
 
     /* the check under way */
-    struct step steps[ADDRESSES_MAXIMUM + POD_LISTENER_COUNT + 2];
+    struct step steps[ADDRESSES_MAXIMUM + POD_CAPTURE_COUNT + 2];
     unsigned step_count, step;
     unsigned captured; /* probes that were */
     char undecided[160];
@@ -278,7 +278,7 @@ static void add_step(struct enrolment_proof *proof, enum step_kind kind, enum po
 
 static void plan_check(struct enrolment_proof *proof, const struct workload *workload)
 {
-    static const uint16_t PORTS[POD_LISTENER_COUNT] = {
+    static const uint16_t PORTS[POD_CAPTURE_COUNT] = {
         [POD_LISTENER_HBONE] = INBOUND_HBONE_PORT,
         [POD_LISTENER_PLAINTEXT] = INBOUND_PLAINTEXT_PORT,
         [POD_LISTENER_OUTBOUND] = OUTBOUND_PORT,
@@ -288,9 +288,9 @@ static void plan_check(struct enrolment_proof *proof, const struct workload *wor
     for (size_t i = 0; i < workload->address_count && i < ADDRESSES_MAXIMUM; i++) {
         const struct ip_address *ip = &workload->addresses[i];
         has_family[ip->family] = true;
-        add_step(proof, STEP_ADDRESS, POD_LISTENER_COUNT, ip, 0);
+        add_step(proof, STEP_ADDRESS, POD_CAPTURE_COUNT, ip, 0);
     }
-    for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+    for (int i = 0; i < POD_CAPTURE_COUNT; i++) {
         if (proof->pod->listeners[i].descriptor >= 0) {
             add_step(proof, STEP_LISTENER, (enum pod_listener)i, &LOOPBACK, PORTS[i]);
         }

@@ -64,9 +64,9 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         struct socket_address peer;
         int descriptor = socket_accept(listener->descriptor, &peer);
         if (descriptor >= 0) {
-            enum pod_listener which = (enum pod_listener)(listener - listener->pod->listeners);
-            if (!enrolment_proof_takes_direct(listener->pod, which, descriptor, &peer) &&
-                !refuse_over_limit(listener, which, descriptor, &peer)) {
+            enum pod_listener place = (enum pod_listener)listener->place;
+            if (!enrolment_proof_takes_direct(listener->pod, place, descriptor, &peer) &&
+                !refuse_over_limit(listener, place, descriptor, &peer)) {
                 listener->accept(listener->pod, descriptor, &peer);
             }
             continue;

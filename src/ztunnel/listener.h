@@ -15,6 +15,7 @@ struct proxy_listener {
     int descriptor;      /* -1: closed */
     bool is_transparent;
     struct pod *pod;
+    unsigned place; /* enum pod_listener; POD_LISTENER_COUNT: none of those */
     /* Takes over the descriptor. */
     void (*accept)(struct pod *pod, int descriptor, const struct socket_address *peer);
 };

@@ -528,13 +528,8 @@ static void cut(struct connection *connection, enum response_flag flag, const ch
     }
 }
 
-void outbound_accept(struct pod *pod, int descriptor, const struct socket_address *peer)
+static struct outbound *make(struct pod *pod, int descriptor, const struct socket_address *peer)
 {
-    struct socket_address dialled;
-    bool is_connected = socket_original_destination(descriptor, &dialled);
-    if (is_connected && enrolment_proof_takes_captured(pod, descriptor, peer, &dialled)) {
-        return;
-    }
     struct outbound *outbound = NEW(struct outbound);
     outbound->descriptor = descriptor;
     outbound->seed = random_u64();
@@ -546,12 +541,15 @@ void outbound_accept(struct pod *pod, int descriptor, const struct socket_addres
     worker_count_socket(pod->worker, CONNECTION_OUTBOUND, 1);
     outbound->client.on_ready = on_client_event;
     outbound->client.account = &pod->turns;
-    if (!is_connected) {
-        refuse(outbound, "io error: the application has gone");
-        return;
-    }
-    outbound->connection.dialled = dialled;
-    outbound->connection.destination = dialled;
+    return outbound;
+}
+
+void outbound_start(
+    struct pod *pod, int descriptor, const struct socket_address *peer, const struct socket_address *target)
+{
+    struct outbound *outbound = make(pod, descriptor, peer);
+    outbound->connection.dialled = *target;
+    outbound->connection.destination = *target;
     struct result watched = loop_watch(pod->worker->loop, &outbound->client, descriptor, STREAM_RELAY_INTEREST);
     if (!result_is_ok(&watched)) {
         refuse(outbound, watched.message);
@@ -559,4 +557,14 @@ void outbound_accept(struct pod *pod, int descriptor, const struct socket_addres
     }
     outbound->workload_wait.on_workload = on_workload;
     workload_wait_start(&outbound->workload_wait, pod);
+}
+
+void outbound_accept(struct pod *pod, int descriptor, const struct socket_address *peer)
+{
+    struct socket_address dialled;
+    if (!socket_original_destination(descriptor, &dialled)) {
+        refuse(make(pod, descriptor, peer), "io error: the application has gone");
+    } else if (!enrolment_proof_takes_captured(pod, descriptor, peer, &dialled)) {
+        outbound_start(pod, descriptor, peer, &dialled);
+    }
 }

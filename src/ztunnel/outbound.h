@@ -9,4 +9,8 @@ struct pod;
 /* Takes over the accepted descriptor. */
 void outbound_accept(struct pod *pod, int descriptor, const struct socket_address *peer);
 
+/* The same, for a client that has said itself where it wants to go (SOCKS5). */
+void outbound_start(
+    struct pod *pod, int descriptor, const struct socket_address *peer, const struct socket_address *target);
+
 #endif

@@ -3,30 +3,34 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/socket.h"
+#include "ztunnel/dns_proxy.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/inner_tunnel.h"
 #include "ztunnel/live_walk.h"
 #include "ztunnel/outbound.h"
 #include "ztunnel/passthrough.h"
+#include "ztunnel/socks5.h"
 #include "ztunnel/tunnel_opener.h"
 #include "ztunnel/worker.h"
 
 #include <unistd.h>
 
-/* The three captures of a pod, in the order in which they are bound (ztunnel-management §6.3). */
+/* The captures of a pod, in the order in which they are bound (ztunnel-management §6.3), and SOCKS5 where it is wanted. */
 static const struct {
     uint16_t port;
     const char *component;
     uint8_t flags;
+    bool is_local; /* at 127.0.0.1 only */
     void (*accept)(struct pod *pod, int descriptor, const struct socket_address *peer);
 } CAPTURES[POD_LISTENER_COUNT] = {
     /* HTTP/2 PINGs watch tunnels, keepalive watches applications. */
-    [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", 0, inbound_accept },
+    [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", 0, false, inbound_accept },
     [POD_LISTENER_PLAINTEXT] = { INBOUND_PLAINTEXT_PORT, "inbound plaintext", SOCKET_KEEPALIVE | SOCKET_ENDS_BY_RESET,
-        passthrough_accept },
+        false, passthrough_accept },
     [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_ENDS_BY_RESET,
-        outbound_accept },
+        false, outbound_accept },
+    [POD_LISTENER_SOCKS5] = { SOCKS5_PORT, "socks5", SOCKET_LOCAL_LEG | SOCKET_ENDS_BY_RESET, true, socks5_accept },
 };
 
 /* Longer than a handshake takes that was begun before a successor got all new ones. */
@@ -51,6 +55,7 @@ static void free_pod(struct pod *pod)
     timer_disarm(&pod->drain_deadline);
     timer_disarm(&pod->listeners_end);
     enrolment_proof_free(pod->enrolment);
+    dns_proxy_free(pod->dns);
     hbone_pool_free(pod->tunnels);
     for (int kind = 0; kind < POD_STOCK_COUNT; kind++) {
         socket_stock_free(pod->stocks[kind][0]);
@@ -72,29 +77,39 @@ static void free_pod(struct pod *pod)
 static bool is_idle(const struct pod *pod)
 {
     return list_is_empty(&pod->connections) && list_is_empty(&pod->inbound_tunnels) &&
-           list_is_empty(&pod->inner_tunnels);
+           list_is_empty(&pod->inner_tunnels) && list_is_empty(&pod->socks5_clients) && dns_proxy_is_idle(pod->dns);
 }
 
 void pod_check_drained(struct pod *pod)
 {
     /* While connections are being cut one by one, the pod must survive the loop over them. */
-    if (pod->state == POD_DRAINING && !pod->is_cutting && !timer_is_armed(&pod->listeners_end) && is_idle(pod)) {
+    if (pod->state == POD_DRAINING && !pod->is_held && !timer_is_armed(&pod->listeners_end) && is_idle(pod)) {
         free_pod(pod);
     }
 }
 
-static void fail_start(struct pod *pod, const struct result *failure)
+static void tell_started(struct pod *pod, const struct result *outcome)
 {
     void (*on_started)(struct pod *, const struct result *, void *) = pod->on_started;
     pod->on_started = NULL;
-    on_started(pod, failure, pod->context);
+    on_started(pod, outcome, pod->context);
+}
+
+static struct socket_address capture_address(const struct pod *pod, unsigned which)
+{
+    struct socket_address address = { .port = CAPTURES[which].port };
+    if (CAPTURES[which].is_local) {
+        (void)ip_parse("127.0.0.1", &address.ip);
+    } else {
+        address.ip.family = pod->worker->shared->configuration->ipv6_enabled ? IP_V6 : IP_V4;
+    }
+    return address;
 }
 
 static void log_listening(const struct pod *pod, enum pod_listener which, bool is_transparent)
 {
-    (void)pod;
     char address[SOCKET_ADDRESS_TEXT_SIZE];
-    struct socket_address bound = { .port = CAPTURES[which].port, .ip.family = IP_V6 };
+    struct socket_address bound = capture_address(pod, which);
     LOG_EVENT(LOG_INFO, "ztunnel::proxy", "listener established",
         LOG_DISPLAY("address", socket_address_format(&bound, address)),
         LOG_STRING("component", CAPTURES[which].component), LOG_BOOL("transparent", is_transparent));
@@ -104,17 +119,18 @@ static void on_listener(struct broker_call *call, struct broker_answer *answer)
 {
     struct pod *pod = CONTAINER_OF(call, struct pod, start_call);
     if (!result_is_ok(&answer->result)) {
-        fail_start(pod, &answer->result);
+        tell_started(pod, &answer->result);
         return;
     }
     enum pod_listener which = (enum pod_listener)pod->listeners_ready;
     struct proxy_listener *listener = &pod->listeners[which];
     listener->pod = pod;
+    listener->place = which;
     listener->accept = CAPTURES[which].accept;
     struct result opened =
         proxy_listener_open(listener, pod->worker->loop, answer->descriptors[0], answer->is_transparent);
     if (!result_is_ok(&opened)) {
-        fail_start(pod, &opened);
+        tell_started(pod, &opened);
         return;
     }
     log_listening(pod, which, answer->is_transparent);
@@ -122,18 +138,45 @@ static void on_listener(struct broker_call *call, struct broker_answer *answer)
     bind_next(pod);
 }
 
-static void bind_next(struct pod *pod)
+static unsigned wanted_captures(const struct pod *pod)
 {
-    unsigned wanted = pod->is_proxy_itself ? POD_LISTENER_HBONE + 1 : POD_LISTENER_COUNT;
-    if (pod->listeners_ready == wanted) {
-        pod->state = POD_RUNNING;
-        void (*on_started)(struct pod *, const struct result *, void *) = pod->on_started;
-        pod->on_started = NULL;
-        struct result ok = result_ok();
-        on_started(pod, &ok, pod->context);
-        return;
+    if (pod->is_proxy_itself) {
+        return POD_LISTENER_HBONE + 1;
     }
     const struct configuration *configuration = pod->worker->shared->configuration;
+    if (!configuration->proxy_enabled) {
+        return 0;
+    }
+    return configuration->socks5_enabled ? POD_LISTENER_SOCKS5 + 1 : POD_LISTENER_SOCKS5;
+}
+
+static void on_dns_started(struct pod *pod, const struct result *outcome)
+{
+    if (result_is_ok(outcome)) {
+        pod->state = POD_RUNNING;
+    }
+    tell_started(pod, outcome);
+}
+
+/* Last: the DNS proxy, where there is one. */
+static void start_dns(struct pod *pod)
+{
+    if (!pod->is_proxy_itself && pod->worker->shared->configuration->dns_proxy_enabled) {
+        pod->dns = dns_proxy_new(pod);
+        dns_proxy_start(pod->dns, on_dns_started);
+    } else {
+        struct result ok = result_ok();
+        on_dns_started(pod, &ok);
+    }
+}
+
+static void bind_next(struct pod *pod)
+{
+    const struct configuration *configuration = pod->worker->shared->configuration;
+    if (pod->listeners_ready == wanted_captures(pod)) {
+        start_dns(pod);
+        return;
+    }
     bool is_shared = configuration->proxy_mode == PROXY_MODE_SHARED;
     uint8_t flags = CAPTURES[pod->listeners_ready].flags;
     /* In dedicated mode several workers listen side by side; marks are for pods' sockets (dataplane §3). */
@@ -147,8 +190,7 @@ static void bind_next(struct pod *pod)
         flags |= SOCKET_MARKED;
     }
     const struct listener_options options = {
-        .address = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4,
-            .port = CAPTURES[pod->listeners_ready].port },
+        .address = capture_address(pod, pod->listeners_ready),
         .flags = flags,
     };
     pod->start_call.on_answer = on_listener;
@@ -179,6 +221,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     list_initialise(&pod->inner_tunnels);
     list_initialise(&pod->connections);
     list_initialise(&pod->workload_waits);
+    list_initialise(&pod->socks5_clients);
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {
         pod->listeners[i].descriptor = -1;
     }
@@ -195,7 +238,7 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
 
 static void cut_connections(struct pod *pod, const char *reason)
 {
-    pod->is_cutting = true;
+    pod->is_held = true;
     while (!list_is_empty(&pod->connections)) {
         struct connection *connection = LIST_ENTRY(pod->connections.next, struct connection, link);
         connection->cut(connection, RESPONSE_NONE, reason);
@@ -204,7 +247,9 @@ static void cut_connections(struct pod *pod, const char *reason)
         inbound_tunnel_close(LIST_ENTRY(link, struct inbound_tunnel, link), reason);
     }
     inner_tunnels_abort(&pod->inner_tunnels);
-    pod->is_cutting = false;
+    socks5_cut(pod);
+    dns_proxy_cut(pod->dns);
+    pod->is_held = false;
 }
 
 static void close_listeners(struct pod *pod)
@@ -253,6 +298,7 @@ static void begin_drain(struct pod *pod)
     enrolment_proof_free(pod->enrolment);
     pod->enrolment = NULL;
     yield_listeners(pod);
+    dns_proxy_drain(pod->dns);
     LIST_FOR_EACH(link, &pod->inbound_tunnels) {
         inbound_tunnel_drain(LIST_ENTRY(link, struct inbound_tunnel, link));
     }
@@ -328,10 +374,13 @@ static void wake_waiters(struct pod *pod)
 
 void pod_notice_version(struct pod *pod, bool policies_changed)
 {
+    pod->is_held = true;
     wake_waiters(pod);
     if (policies_changed) {
         connections_enforce(&pod->connections, worker_version(pod->worker));
     }
+    pod->is_held = false;
+    pod_check_drained(pod);
 }
 
 struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family)

@@ -34,7 +34,14 @@ struct pod_account {
 
 enum pod_state { POD_STARTING, POD_RUNNING, POD_DRAINING };
 
-enum pod_listener { POD_LISTENER_HBONE, POD_LISTENER_PLAINTEXT, POD_LISTENER_OUTBOUND, POD_LISTENER_COUNT };
+enum pod_listener {
+    POD_LISTENER_HBONE,
+    POD_LISTENER_PLAINTEXT,
+    POD_LISTENER_OUTBOUND,
+    POD_CAPTURE_COUNT, /* the above: what rules redirect to */
+    POD_LISTENER_SOCKS5 = POD_CAPTURE_COUNT,
+    POD_LISTENER_COUNT
+};
 #define POD_STOCK_COUNT (DIAL_APPLICATION + 1) /* one per enum dial_purpose */
 
 struct pod {
@@ -50,9 +57,12 @@ struct pod {
     struct list inner_tunnels;                       /* struct inner_tunnel */
     struct list connections;                         /* struct connection */
     struct list workload_waits;
+    struct list socks5_clients; /* struct socks5_client: those that have not said yet where to */
+    unsigned socks5_client_count;
+    struct dns_proxy *dns; /* NULL: switched off, or the pod is the proxy itself */
     struct pod_account account;
     struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
-    struct loop_account turns; /* of the loop: everything watched and deferred for the pod takes them */
+    struct loop_account turns;         /* of the loop: everything watched and deferred for the pod takes them */
     struct broker_call start_call;
     struct timer drain_deadline;
     struct timer listeners_end; /* while draining: listeners stay open for what was already on its way to them */
@@ -62,7 +72,7 @@ struct pod {
     /* Told once, when the last connection is gone and the pod is about to be freed. */
     void (*on_stopped)(const char *uid, void *context);
     void *context;
-    bool is_cutting;      /* connections are being cut: nothing frees the pod meanwhile */
+    bool is_held;         /* somebody walks over its connections: nothing frees the pod meanwhile */
     bool is_proxy_itself; /* dataplane §2.4: our own identity: HBONE only, unmarked sockets, no client's address kept */
 };
 

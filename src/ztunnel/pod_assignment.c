@@ -96,7 +96,7 @@ static void on_pod_started(struct pod *pod, const struct result *outcome, void *
     const struct pod_assignment *assignment = context;
     if (!result_is_ok(outcome)) {
         pod_drain(pod, 0);
-    } else if (assignment->events->on_enrolment != NULL) {
+    } else if (assignment->events->on_enrolment != NULL && pod->worker->shared->configuration->proxy_enabled) {
         pod->enrolment = enrolment_proof_new(pod, on_enrolment, context);
     }
 }

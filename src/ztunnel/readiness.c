@@ -13,7 +13,8 @@ struct readiness {
 };
 
 /* In alphabetical order, as the answer lists them. */
-static const char *const TASK_NAMES[READINESS_TASK_COUNT] = { "proxy", "state manager", "workload proxy manager" };
+static const char *const TASK_NAMES[READINESS_TASK_COUNT] = { "dns proxy", "proxy", "state manager",
+    "workload proxy manager" };
 
 static void answer(struct http1_exchange *exchange, void *context)
 {

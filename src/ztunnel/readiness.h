@@ -5,7 +5,13 @@
 #include "base/result.h"
 #include "net/loop.h"
 
-enum readiness_task { READINESS_PROXY, READINESS_STATE_MANAGER, READINESS_WORKLOAD_MANAGER, READINESS_TASK_COUNT };
+enum readiness_task {
+    READINESS_DNS_PROXY,
+    READINESS_PROXY,
+    READINESS_STATE_MANAGER,
+    READINESS_WORKLOAD_MANAGER,
+    READINESS_TASK_COUNT
+};
 
 struct readiness;
 

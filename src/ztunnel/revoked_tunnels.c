@@ -73,7 +73,7 @@ static void cut_in_pod(struct worker *worker, struct pod *pod, const struct revo
 {
     struct inbound_tunnel *tunnel;
     struct hbone_session *session;
-    pod->is_cutting = true;
+    pod->is_held = true;
     while ((tunnel = next_inbound(pod, lists)) != NULL) {
         count(worker, "destination");
         inbound_tunnel_close(tunnel, REASON);
@@ -82,7 +82,7 @@ static void cut_in_pod(struct worker *worker, struct pod *pod, const struct revo
         count(worker, "source");
         hbone_session_close(session, REASON);
     }
-    pod->is_cutting = false;
+    pod->is_held = false;
     pod_check_drained(pod);
 }
 

@@ -11,6 +11,7 @@
 #include "net/buffer_pool.h"
 #include "net/loop.h"
 #include "net/name_resolver.h"
+#include "net/resolver_file.h"
 #include "telemetry/metric.h"
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
@@ -32,6 +33,7 @@ struct shared_state {
     struct certificate_store *certificates;
     struct xds_feed *feed; /* NULL without a control plane; set before the first connection */
     struct limits limits;
+    const struct resolver_file *resolver; /* where names that are not the mesh's are asked for */
 };
 
 struct worker {
@@ -57,7 +59,8 @@ struct worker {
     struct metric_series *open_sockets_series[2];
     struct hbone_pinned pinned; /* by all tunnels of this worker */
     struct metric_series *pinned_series, *pinned_largest_series;
-    uint64_t live_connections[2]; /* of applications, by direction */
+    uint64_t live_connections[2];                  /* of applications, by direction */
+    unsigned dns_query_count, dns_forwarded_count; /* of all pods: under way, and waiting for upstream */
     pthread_t thread;
     bool has_thread;
 };

@@ -4,7 +4,7 @@ import json
 from tests.lab.process import Program, binary
 from tests.lab.topology import run
 
-# The capture rules of a pod (cni §7.6 without DNS), for tests that run without ambar-cni.
+# The capture rules of a pod (cni §7.6), for tests that run without ambar-cni.
 RULES = """
 table inet test-nat {
   chain prerouting {
@@ -34,9 +34,32 @@ table inet test-mangle {
 """
 
 
-def capture(pod):
+# And with DNS: over TCP before the exemption of the loopback interface.
+DNS_RULES = """
+table inet test-dns {
+  chain output {
+    type nat hook output priority -110;
+    oifname != lo mark and 0xfff != 0x539 udp dport 53 redirect to :15053
+    ip daddr != 127.0.0.1/32 tcp dport 53 mark and 0xfff != 0x539 redirect to :15053
+    ip6 daddr != ::1/128 tcp dport 53 mark and 0xfff != 0x539 redirect to :15053
+  }
+}
+table inet test-raw {
+  chain prerouting {
+    type filter hook prerouting priority -300;
+    udp sport 53 meta mark and 0xfff != 0x539 ct zone set 1
+  }
+  chain output {
+    type filter hook output priority -300;
+    udp dport 53 meta mark and 0xfff == 0x539 ct zone set 1
+  }
+}
+"""
+
+
+def capture(pod, dns=False):
     """Redirects the pod's traffic to the ports of a ztunnel inside it."""
-    run("ip", "netns", "exec", pod.name, "nft", "-f", "-", input=RULES)
+    run("ip", "netns", "exec", pod.name, "nft", "-f", "-", input=(DNS_RULES if dns else "") + RULES)
     for family, everything in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
         pod.ip(family, "rule", "add", "fwmark", "0x111/0xfff", "pref", "32764", "lookup", "100")
         pod.ip(family, "route", "replace", "local", everything, "dev", "lo", "table", "100")

@@ -80,8 +80,8 @@ BAD_SETTINGS = [
     ({"ZTUNNEL_WORKER_THREADS": "many"}, "ZTUNNEL_WORKER_THREADS"),
     ({"PROXY_WORKLOAD_INFO": ""}, "PROXY_WORKLOAD_INFO"),
     ({"LOCAL_XDS_PATH": "/nowhere"}, "LOCAL_XDS_PATH"),
-    ({"UNSTABLE_ENABLE_SOCKS5": "true"}, "UNSTABLE_ENABLE_SOCKS5"),
-    ({"ISTIO_META_DNS_CAPTURE": "true"}, "ISTIO_META_DNS_CAPTURE"),
+    ({"UNSTABLE_ENABLE_SOCKS5": "yes"}, "UNSTABLE_ENABLE_SOCKS5"),
+    ({"ISTIO_META_DNS_PROXY_ADDR": "nowhere"}, "DNS_PROXY_ADDR"),
     ({"TLS_CERTIFICATE_FILE": "/nowhere/certificate.pem"}, "/nowhere/certificate.pem"),
     ({"XDS_ADDRESS": "https://localhost:15012", "XDS_ROOT_CA": "/nowhere/root.pem"}, "XDS_ROOT_CA"),
 ]

@@ -143,10 +143,10 @@ def test_it_is_not_ready_before_both_types_were_answered(lab):
 
     plane.wait(lambda p: any(len(s.requests) >= 2 for s in p.streams))
     assert plane.streams[0].metadata["authorization"] == "Bearer literal"
-    assert ready() == "not ready, pending: proxy, state manager\n"
+    assert ready() == "not ready, pending: dns proxy, proxy, state manager\n"
     plane.streams[0].send(plane.response(ADDRESS, {}))
     plane.wait(lambda p: len(p.answers(ADDRESS)) == 1)
-    assert ready() == "not ready, pending: proxy, state manager\n"
+    assert ready() == "not ready, pending: dns proxy, proxy, state manager\n"
     plane.streams[0].send(plane.response(AUTHORIZATION, {}))
     wait_until(lambda: ready() == "ready\n", 20, "readiness")
     ztunnel.assert_clean()
