@@ -35,6 +35,9 @@ static void free_lookup(struct host_lookup *lookup)
 static void deliver(struct posted *posted)
 {
     struct host_lookup *lookup = CONTAINER_OF(posted, struct host_lookup, posted);
+    /* The thread may still be waking the loop, which may be freed any time after this. */
+    pthread_mutex_lock(&handing_over);
+    pthread_mutex_unlock(&handing_over);
     if (!lookup->is_cancelled) {
         lookup->done(lookup->context, lookup->addresses, lookup->count,
             result_is_ok(&lookup->failure) ? NULL : &lookup->failure);

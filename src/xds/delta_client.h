@@ -42,8 +42,8 @@ struct delta_consumer {
     void (*abort)(void *context, int type);
     /* Every type of the table that is not on demand has been accepted whole once: a NACK does not count. May be NULL. */
     void (*on_ready)(void *context);
-    /* For metrics; may be NULL. `rejected_count`: resources the response was NACKed for. */
-    void (*on_response)(void *context, const char *type_url, size_t message_bytes, size_t rejected_count);
+    /* For metrics; may be NULL. `value_bytes`: of the messages in the resources; `rejected_count`: resources the response was NACKed for. */
+    void (*on_response)(void *context, const char *type_url, size_t value_bytes, size_t rejected_count);
     void (*on_termination)(void *context, enum delta_termination reason);
     void (*on_connection)(void *context, bool is_up); /* may be NULL */
 };

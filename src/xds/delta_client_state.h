@@ -48,7 +48,8 @@ struct delta_client {
     bool contradicts_itself; /* resources of two types */
     struct writer nack;
     size_t rejected_count;
-    uint32_t *touched; /* handles of versions recorded in this response, in case it is aborted */
+    size_t value_bytes; /* of its resources */
+    uint32_t *touched;  /* handles of versions recorded in this response, in case it is aborted */
     size_t touched_count, touched_capacity;
 };
 

@@ -171,7 +171,6 @@ struct result delta_response_feed(struct delta_response *response, struct bytes 
 {
     struct protobuf_field field;
     bool is_last;
-    response->bytes += piece.length;
     for (;;) {
         switch (protobuf_stream_next(&response->fields, &piece, &field, &is_last)) {
         case PROTOBUF_STREAM_MORE:

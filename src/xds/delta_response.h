@@ -29,7 +29,6 @@ struct delta_response {
     struct writer type_url;
     struct writer nonce;
     struct writer removed; /* each name behind its length as a varint */
-    size_t bytes;          /* of the response so far */
 };
 
 struct delta_response delta_response_of(

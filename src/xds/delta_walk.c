@@ -87,6 +87,7 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
 {
     struct delta_client *client = context;
     const struct delta_consumer *consumer = &client->settings.consumer;
+    client->value_bytes += resource->value.length;
     const char *refusal = refusal_of(resource);
     if (refusal != NULL) {
         reject(client, resource->name, refusal);
@@ -126,6 +127,7 @@ void delta_walk_begin(struct delta_client *client)
     client->contradicts_itself = false;
     writer_clear(&client->nack);
     client->rejected_count = 0;
+    client->value_bytes = 0;
     client->touched_count = 0;
 }
 
@@ -243,7 +245,7 @@ static void tell_response(const struct delta_client *client, const char *type_ur
 {
     const struct delta_consumer *consumer = &client->settings.consumer;
     if (consumer->on_response != NULL) {
-        consumer->on_response(consumer->context, type_url, client->response.bytes, client->rejected_count);
+        consumer->on_response(consumer->context, type_url, client->value_bytes, client->rejected_count);
     }
 }
 

@@ -183,7 +183,7 @@ static void count_labelled(struct xds_feed *feed, enum ztunnel_metric family, co
     metric_count_labelled(feed->settings.metrics, family, &label, amount);
 }
 
-static void on_response(void *context, const char *type_url, size_t message_bytes, size_t rejected_count)
+static void on_response(void *context, const char *type_url, size_t value_bytes, size_t rejected_count)
 {
     struct xds_feed *feed = context;
     double seconds = (double)(clock_monotonic_ns() - feed->begun_ns) / (double)NANOSECONDS_PER_SECOND;
@@ -195,7 +195,7 @@ static void on_response(void *context, const char *type_url, size_t message_byte
         feed->begun_ns = 0;
     }
     count_labelled(context, METRIC_XDS_MESSAGE, type_url, 1);
-    count_labelled(context, METRIC_XDS_MESSAGE_BYTES, type_url, message_bytes);
+    count_labelled(context, METRIC_XDS_MESSAGE_BYTES, type_url, value_bytes);
 }
 
 static void on_connection(void *context, bool is_up)

@@ -149,6 +149,15 @@ def test_resources_are_applied_and_acknowledged(place, session):
     assert [w["name"] for w in place.dump()["workloads"]] == ["api"]
 
 
+def test_messages_and_the_bytes_of_their_resources_are_counted(place, session):
+    plane, program = session
+    size = sum(len(message.SerializeToString()) for message in plane.resources[ADDRESS].values())
+    metrics = place.namespace.run("curl", "-s", "-m", "5", "http://127.0.0.1:15020/metrics")
+    assert f'istio_xds_message_total{{url="{ADDRESS}"}} 1' in metrics
+    assert f'istio_xds_message_bytes_total{{url="{ADDRESS}"}} {size}' in metrics
+    assert "ambar_xds_connected 1" in metrics
+
+
 def test_a_bad_resource_is_refused_by_name_and_the_rest_applied(place, session):
     plane, program = session
     bad_name, bad = make_workload("bad")

@@ -15,6 +15,7 @@ from tests.lab.ztunnel import Ztunnel
 CLIENT, SERVER, UNKNOWN = "10.77.1.10", "10.77.2.20", "10.77.2.21"
 VIP, SILENT_VIP = "10.96.77.9", "10.96.77.10"
 ECHO = 8080
+pytestmark = pytest.mark.threaded
 
 
 class Mesh:
@@ -56,9 +57,11 @@ class Mesh:
         return self.client.inside(lambda: socket.create_connection((host, port), 20 * PATIENCE))
 
     def stop(self):
-        self.ztunnel.stop()
-        self.plane.stop()
-        self.topology.remove()
+        try:
+            self.ztunnel.stop()
+        finally:
+            self.plane.stop()
+            self.topology.remove()
 
 
 @pytest.fixture(scope="module")

@@ -45,9 +45,11 @@ class Mesh:
         return self.outside.inside(lambda: hbone.Client((SERVER, 15008), certificates))
 
     def stop(self):
-        self.out.stop()
-        self.into.stop()
-        self.topology.remove()
+        try:
+            self.out.stop()
+            self.into.stop()
+        finally:
+            self.topology.remove()
 
 
 @pytest.fixture

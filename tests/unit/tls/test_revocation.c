@@ -3,6 +3,8 @@
 #include "tls/alert.h"
 #include "tls/revocation.h"
 
+#include <pthread.h>
+
 static struct buffer_pool *pool;
 
 #define EXTENSIONS(identity) "subjectAltName=URI:" identity "\nextendedKeyUsage=serverAuth,clientAuth\n"
@@ -215,6 +217,42 @@ static void test_without_revocation_no_chain_is_kept(void **state)
     end_both(&both);
 }
 
+#define ROUNDS 2000
+
+static void *keep_asking(void *context)
+{
+    const struct certificate_list *chain = context;
+    size_t revoked = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct revocation_lists *lists = revocation_in_force();
+        revoked += revocation_lists_revoke(lists, chain);
+        revocation_lists_release(lists);
+    }
+    return (void *)(uintptr_t)revoked;
+}
+
+static void test_lists_may_be_replaced_while_others_read_them(void **state)
+{
+    (void)state;
+    struct certificate_list chain = chain_of("web.pem", "root.pem");
+    struct revocation_lists *with = lists_of("web.crl");
+    revocation_put_into_force(revocation_lists_reference(with));
+    pthread_t threads[2];
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, keep_asking, &chain), 0);
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        revocation_put_into_force(i % 2 == 0 ? revocation_lists_none() : revocation_lists_reference(with));
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        void *revoked;
+        pthread_join(threads[i], &revoked);
+        assert_in_range((uintptr_t)revoked, 0, ROUNDS);
+    }
+    revocation_lists_release(with);
+    certificate_list_clear(&chain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_revoked_server_is_refused_with_certificate_revoked, nothing_in_force),
         cmocka_unit_test_setup(test_a_live_connection_keeps_its_chain_for_the_next_list, nothing_in_force),
         cmocka_unit_test_setup(test_without_revocation_no_chain_is_kept, nothing_in_force),
+        cmocka_unit_test_setup(test_lists_may_be_replaced_while_others_read_them, nothing_in_force),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
