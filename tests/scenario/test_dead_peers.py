@@ -1,4 +1,5 @@
 """Peers that die, stand still, refuse or leave the mesh: what becomes of tunnels, streams and new connections."""
+import os
 import signal
 import socket
 import time
@@ -166,11 +167,17 @@ def test_a_dead_path_is_found_when_data_waits(mesh):
     assert not mesh.tunnels_to("cut-off")
 
 
+def stands_still(program):
+    states = [open(f"/proc/{program.pid}/task/{task}/stat").read().rsplit(")", 1)[1].split()[0] for task in os.listdir(f"/proc/{program.pid}/task")]
+    return all(state == "T" for state in states)
+
+
 def test_a_proxy_that_stands_still_is_found_though_its_kernel_takes_the_bytes(mesh):
     with mesh.dial(SERVER) as connection:
         exchange(connection, b"hello")
         mesh.into.program.process.send_signal(signal.SIGSTOP)
         try:
+            wait_until(lambda: stands_still(mesh.into.program), 10, "the standstill")
             connection.sendall(b"anybody there?")
             assert time_to_reset(connection) < 3 * FOUND_WITHIN * PATIENCE
         finally:
