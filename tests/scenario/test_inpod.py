@@ -17,6 +17,7 @@ def node():
     node.stop()
 
 
+@pytest.mark.threaded
 def test_a_snapshot_makes_it_ready_and_the_pods_talk(node):
     assert node.get(15021, "/healthz/ready") == "not ready, pending: workload proxy manager\n"
     node.snapshot()
@@ -27,6 +28,7 @@ def test_a_snapshot_makes_it_ready_and_the_pods_talk(node):
     assert "workload_manager_active_proxy_count 2" in node.get(15020, "/metrics")
 
 
+@pytest.mark.threaded
 def test_enrolment_is_proven_without_trace_in_traffic_metrics_and_access_log(node):
     for uid in ("uid-client", "uid-server"):
         proof = node.wait_enrolment(uid, "Proven")
@@ -38,6 +40,7 @@ def test_enrolment_is_proven_without_trace_in_traffic_metrics_and_access_log(nod
     assert "127.0.2." not in node.ztunnel.text()
 
 
+@pytest.mark.threaded
 def test_a_reconnect_of_the_agent_keeps_what_it_names_and_cuts_the_rest(node):
     with node.client.inside(lambda: socket.create_connection((node.server.address, 8080), 10)) as connection:
         connection.sendall(b"one")
@@ -66,6 +69,7 @@ def test_a_reconnect_of_the_agent_keeps_what_it_names_and_cuts_the_rest(node):
     assert node.exchange() == b"ping"
 
 
+@pytest.mark.threaded
 def test_a_namespace_has_one_identity_only(node):
     assert node.agent.add("uid-usurper", node.client) == ""
     wait_until(lambda: set(node.pods()) == {"uid-usurper", "uid-server"}, message="the first holder to be gone")

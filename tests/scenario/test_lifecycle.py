@@ -58,6 +58,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.threaded
 def test_a_successor_takes_over_under_load_and_no_connection_fails(node):
     node.snapshot()
     successor_place = node.topology.add_host("successor", "10.78.0.50")
