@@ -433,12 +433,8 @@ static void test_a_client_that_floods_and_reads_nothing_costs_no_descriptor_and_
     int channel = channel_of_last_client();
     unsigned before = descriptors_of(broker_process(broker));
     int sent = 0;
-    uint32_t sequence = 0;
-    for (int tries = 0; tries < 20000; tries++) {
-        send_registration(channel, sequence++, &sent);
-        if (sent != 0 && sequence > 1000) {
-            break;
-        }
+    for (uint32_t sequence = 0; sequence < 20000 && (sent == 0 || sequence < 1000); sequence++) {
+        send_registration(channel, sequence, &sent);
     }
     assert_int_equal(sent, -EAGAIN);
     struct asked asked = ask_for_sockets(clients[0], pod_handle, IP_V4, 0, 1);
