@@ -92,8 +92,11 @@ static void forget_opening(struct inbound_tunnel *tunnel)
     loop_unwatch(&tunnel->watch);
     workload_wait_cancel(&tunnel->workload_wait);
     certificate_request_cancel(&tunnel->certificate_request);
+    handshake_turn_cancel(&tunnel->turn);
     tls_handshake_free(tunnel->handshake);
     tunnel->handshake = NULL;
+    tls_identity_release(tunnel->certificate);
+    tunnel->certificate = NULL;
 }
 
 /* It never became a tunnel: one line, no metrics of connections. */
@@ -173,11 +176,22 @@ static void step_handshake(struct inbound_tunnel *tunnel)
     refuse(tunnel, error);
 }
 
+/* Until the peer has said something there is nothing to shake hands with: a silent one costs no TLS state. */
+static void take_turn(struct deferred *step)
+{
+    struct inbound_tunnel *tunnel = CONTAINER_OF(step, struct inbound_tunnel, turn.step);
+    if (tunnel->handshake == NULL) {
+        tunnel->handshake =
+            tls_handshake_new_mesh_server(tunnel->certificate, tunnel->pod->worker->buffers, tunnel->descriptor);
+    }
+    step_handshake(tunnel);
+}
+
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     struct inbound_tunnel *tunnel = CONTAINER_OF(watch, struct inbound_tunnel, watch);
-    if (tunnel->handshake != NULL) {
-        step_handshake(tunnel);
+    if (tunnel->certificate != NULL) {
+        handshake_turn_queue(&tunnel->turn);
     } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         refuse(tunnel, "tls handshake error: the peer has gone");
     }
@@ -192,8 +206,8 @@ static void start_handshake(struct inbound_tunnel *tunnel, struct tls_identity *
 {
     count_by_role(tunnel, METRIC_HANDSHAKES);
     tunnel->handshake_start_ns = clock_monotonic_ns();
-    tunnel->handshake = tls_handshake_new_mesh_server(certificate, tunnel->pod->worker->buffers, tunnel->descriptor);
-    step_handshake(tunnel);
+    tunnel->certificate = tls_identity_reference(certificate);
+    loop_watch_for(&tunnel->watch, EPOLLIN);
 }
 
 static void on_certificate(
@@ -239,6 +253,7 @@ void inbound_accept(struct pod *pod, int descriptor, const struct socket_address
     tunnel->descriptor = descriptor;
     list_append(&pod->inbound_tunnels, &tunnel->link);
     list_initialise(&tunnel->certificate_request.link);
+    handshake_turn_initialise(&tunnel->turn, pod, &tunnel->watch, take_turn);
     pod->account.descriptors++;
     worker_count_socket(pod->worker, CONNECTION_INBOUND, 1);
     tunnel->watch.on_ready = on_ready;

@@ -8,6 +8,7 @@
 #include "net/loop.h"
 #include "tls/handshake.h"
 #include "xds/certificate_store.h"
+#include "ztunnel/handshake_turns.h"
 #include "ztunnel/pod.h"
 
 #define TLS_HANDSHAKE_DEADLINE_MS 10000
@@ -29,7 +30,9 @@ struct inbound_tunnel {
     struct timer deadline;
     struct workload_wait workload_wait;
     struct certificate_request certificate_request;
+    struct tls_identity *certificate; /* referenced, from its arrival to the peer's first bytes */
     struct tls_handshake *handshake;
+    struct handshake_turn turn;
     bool is_counted; /* among the handshakes of its pod and its source */
     uint64_t handshake_start_ns;
 };

@@ -6,6 +6,7 @@
 #include "tls/handshake.h"
 #include "tls/identity.h"
 #include "ztunnel/dial.h"
+#include "ztunnel/handshake_turns.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
@@ -28,6 +29,7 @@ struct tunnel_attempt {
     struct io_watch watch;
     struct timer deadline;
     struct tls_handshake *handshake;
+    struct handshake_turn turn;
     uint64_t handshake_start_ns;
 };
 
@@ -36,6 +38,7 @@ static void release(struct tunnel_attempt *attempt)
     certificate_request_cancel(&attempt->certificate_request);
     dial_cancel(&attempt->dial);
     timer_disarm(&attempt->deadline);
+    handshake_turn_cancel(&attempt->turn);
     loop_unwatch(&attempt->watch);
     tls_handshake_free(attempt->handshake);
     tls_identity_release(attempt->certificate);
@@ -86,10 +89,20 @@ static void step_handshake(struct tunnel_attempt *attempt)
     fail(attempt, result_fail(RESULT_DENIED, "io error: %s", tls_handshake_failure(attempt->handshake)));
 }
 
+static void take_turn(struct deferred *step)
+{
+    struct tunnel_attempt *attempt = CONTAINER_OF(step, struct tunnel_attempt, turn.step);
+    if (attempt->handshake == NULL) {
+        attempt->handshake = tls_handshake_new_mesh_client(attempt->certificate, attempt->pod->worker->buffers,
+            attempt->descriptor, attempt->key->sans, attempt->key->san_count);
+    }
+    step_handshake(attempt);
+}
+
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     (void)events;
-    step_handshake(CONTAINER_OF(watch, struct tunnel_attempt, watch));
+    handshake_turn_queue(&CONTAINER_OF(watch, struct tunnel_attempt, watch)->turn);
 }
 
 static void on_deadline(struct timer *timer)
@@ -112,8 +125,6 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     }
     struct worker *worker = attempt->pod->worker;
     attempt->descriptor = descriptor;
-    attempt->handshake = tls_handshake_new_mesh_client(
-        attempt->certificate, worker->buffers, descriptor, attempt->key->sans, attempt->key->san_count);
     attempt->watch.on_ready = on_ready;
     attempt->watch.account = &attempt->pod->turns;
     struct result watched = loop_watch(worker->loop, &attempt->watch, descriptor, EPOLLIN);
@@ -125,7 +136,7 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     attempt->handshake_start_ns = clock_monotonic_ns();
     attempt->deadline.on_expire = on_deadline;
     timer_arm_after_ms(worker->loop, &attempt->deadline, TLS_HANDSHAKE_DEADLINE_MS);
-    step_handshake(attempt);
+    handshake_turn_queue(&attempt->turn);
 }
 
 static void start_dialling(struct tunnel_attempt *attempt, struct tls_identity *certificate)
@@ -154,6 +165,7 @@ static void *open_tunnel(void *context, const struct hbone_pool_key *key, struct
     attempt->opening = opening;
     attempt->descriptor = -1;
     list_initialise(&attempt->certificate_request.link);
+    handshake_turn_initialise(&attempt->turn, attempt->pod, &attempt->watch, take_turn);
     struct worker *worker = attempt->pod->worker;
     struct tls_identity *certificate = certificate_cache_get(worker->certificates, key->source_identity);
     if (certificate != NULL) {
