@@ -19,6 +19,7 @@ struct fixture {
     uint16_t port;
     size_t pieces_left;
     int streams_closed;
+    int times_asked;
     struct http1_exchange *held;
 };
 
@@ -67,7 +68,28 @@ static void hold(struct http1_exchange *exchange, void *context)
     ((struct fixture *)context)->held = exchange;
 }
 
+/* Pauses at once; the test resumes it. */
+static void pause_first(struct http1_exchange *exchange, void *context)
+{
+    struct fixture *fixture = context;
+    if (fixture->times_asked++ == 0) {
+        fixture->held = exchange;
+        http1_stream_pause(exchange);
+        return;
+    }
+    http1_stream_write(exchange, bytes_of_string("late"));
+    http1_stream_end(exchange);
+}
+
+static void answer_paused(struct http1_exchange *exchange, void *context)
+{
+    const struct http1_stream_handlers handlers = { pause_first, note_closed, context };
+    http1_add_field(exchange, "x-test", "one");
+    http1_stream_begin(exchange, 200, "text/plain", &handlers);
+}
+
 static const struct http1_route routes[] = {
+    { .path = "/paused", .handle = answer_paused },
     { .path = "/hello", .handle = answer_hello, .body_maximum_bytes = 1000 },
     { .path = "/fail", .handle = fail_on_purpose },
     { .path = "/stream", .handle = answer_stream },
@@ -334,6 +356,55 @@ static void connections_over_the_bound_are_closed(void **state)
     }
 }
 
+static void a_paused_stream_is_not_asked_until_it_is_resumed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct writer answer = writer_growing();
+    int client = dial(fixture);
+    say(client, "GET /paused HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    listen_for(fixture, client, "\r\n\r\n", &answer);
+    for (int turn = 0; turn < 20; turn++) {
+        loop_run_once(fixture->loop, 1);
+    }
+    assert_int_equal(fixture->times_asked, 1);
+    http1_stream_resume(fixture->held);
+    listen_for(fixture, client, NULL, &answer);
+    assert_int_equal(fixture->times_asked, 2);
+    assert_non_null(strstr(writer_string(&answer), "4\r\nlate\r\n0\r\n\r\n"));
+    assert_int_equal(fixture->streams_closed, 1);
+    writer_free(&answer);
+    close(client);
+}
+
+static void a_handlers_own_fields_are_in_the_head(void **state)
+{
+    struct fixture *fixture = *state;
+    struct writer answer = writer_growing();
+    int client = dial(fixture);
+    say(client, "GET /paused HTTP/1.1\r\nhost: a\r\n\r\n");
+    listen_for(fixture, client, "\r\n\r\n", &answer);
+    assert_non_null(strstr(writer_string(&answer), "\r\nx-test: one\r\n"));
+    writer_free(&answer);
+    close(client);
+}
+
+static void a_client_that_resets_a_paused_stream_ends_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct writer answer = writer_growing();
+    int client = dial(fixture);
+    say(client, "GET /paused HTTP/1.1\r\nhost: a\r\n\r\n");
+    listen_for(fixture, client, "\r\n\r\n", &answer);
+    const struct linger at_once = { 1, 0 };
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(client);
+    for (int turn = 0; turn < 1000 && fixture->streams_closed == 0; turn++) {
+        loop_run_once(fixture->loop, 1);
+    }
+    assert_int_equal(fixture->streams_closed, 1);
+    writer_free(&answer);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -353,6 +424,9 @@ int main(void)
         TEST(a_stream_is_compressed_when_client_and_route_agree),
         TEST(an_exchange_may_be_answered_after_its_client_left),
         TEST(connections_over_the_bound_are_closed),
+        TEST(a_paused_stream_is_not_asked_until_it_is_resumed),
+        TEST(a_handlers_own_fields_are_in_the_head),
+        TEST(a_client_that_resets_a_paused_stream_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
