@@ -271,8 +271,8 @@ install: all
 	@echo "installed $(PROGRAMS) in $(DESTDIR)$(PREFIX)/bin"
 
 # The root filesystem of ztunnel's image, without a container engine; deploy/Dockerfile takes it as it is.
-image-root: $(BUILD)/bin/ztunnel
-	@deploy/image_root.sh $(BUILD)/bin/ztunnel $(BUILD)/image-root
+image-root: $(BUILD)/bin/ztunnel $(BUILD)/bin/ambarctl
+	@deploy/image_root.sh $^ $(BUILD)/image-root
 
 image:
 	@docker build -f deploy/Dockerfile --build-arg GIT_REVISION=$(GIT_REVISION) -t ambar-ztunnel:$(VERSION) .

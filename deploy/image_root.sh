@@ -1,11 +1,11 @@
 #!/bin/bash
-# Builds the root filesystem of a container image without a container engine: one program, the libraries it is linked with, and
-# the few files that name look-ups and TLS read. Usage: image_root.sh PROGRAM DIRECTORY
+# Builds the root filesystem of a container image without a container engine: the programs, the libraries they are linked with, and
+# the few files that name look-ups and TLS read. Usage: image_root.sh PROGRAM... DIRECTORY
 set -euo pipefail
 
-program=$1
-root=$2
-loader_output=$(ldd "$program")
+programs=("${@:1:$#-1}")
+root=${*: -1}
+loader_output=$(for program in "${programs[@]}"; do ldd "$program"; done)
 
 copy() { # a file, to the same place below the root, links followed
     install -D -m "${2:-644}" "$(realpath "$1")" "$root$1"
@@ -16,15 +16,17 @@ install -d "$root"/{dev,proc,sys,tmp,etc/ssl/certs,run,var/lib,usr/local/bin}
 chmod 1777 "$root/tmp"
 ln -s /run "$root/var/run"
 
-install -m 755 "$program" "$root/usr/local/bin/"
-strip --strip-unneeded "$root/usr/local/bin/$(basename "$program")"
+for program in "${programs[@]}"; do
+    install -m 755 "$program" "$root/usr/local/bin/"
+    strip --strip-unneeded "$root/usr/local/bin/$(basename "$program")"
+done
 
 # "libssl.so.3 => /lib/.../libssl.so.3 (0x...)" and "/lib64/ld-linux-x86-64.so.2 (0x...)"
 if grep -q 'not found' <<<"$loader_output"; then
-    echo "image_root: $program: $(grep 'not found' <<<"$loader_output" | head -1)" >&2
+    echo "image_root: ${programs[*]}: $(grep 'not found' <<<"$loader_output" | head -1)" >&2
     exit 1
 fi
-for library in $(awk '/=> \// { print $3 } /^[[:space:]]*\// { print $1 }' <<<"$loader_output"); do
+for library in $(awk '/=> \// { print $3 } /^[[:space:]]*\// { print $1 }' <<<"$loader_output" | sort -u); do
     copy "$library" 755
 done
 # Loaded by name when a thread is cancelled or a stack is walked.

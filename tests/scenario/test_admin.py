@@ -122,6 +122,7 @@ def test_config_dump_has_every_key_of_the_contract_in_order(mesh, held):
     assert int(serial.decode().strip().split("=")[1], 16) == int(leaf["serialNumber"])
 
 
+@pytest.mark.threaded
 def test_the_page_shows_what_lives_and_no_name_becomes_markup(mesh, held):
     status, page = mesh.curl("/", pod=mesh.server)
     assert status == 200
@@ -180,6 +181,7 @@ def test_log_levels_are_changed_on_top_of_what_is_and_reset(mesh):
     assert post("?reset=") == before
 
 
+@pytest.mark.threaded
 def test_connections_show_both_ends_stages_and_bytes(mesh, held):
     live = mesh.json("/debug/connections")
     mine = [c for c in live["connections"] if c["destination"] == f"{VIP}:80"]
@@ -197,6 +199,7 @@ def test_connections_show_both_ends_stages_and_bytes(mesh, held):
     assert len(limited["connections"]) == limited["shown"] == 2 and limited["isTruncated"]
 
 
+@pytest.mark.threaded
 def test_tunnels_and_refusals_are_shown_with_their_reasons(mesh, held):
     tunnels = mesh.json("/debug/tunnels")["tunnels"]
     assert sum(t["streams"] for t in tunnels) == 3
@@ -268,6 +271,7 @@ def test_the_trace_points_are_in_the_binary():
     assert names == {f"connection_{point}" for point in ("accept", "policy", "dial", "connect", "first_byte", "close")}
 
 
+@pytest.mark.threaded
 def test_a_dump_is_not_kept_by_a_client_that_goes_away(mesh, held):
     before = mesh.out.program.descriptors()
     for _ in range(20):

@@ -18,15 +18,15 @@ def image():
     if IS_SANITIZED:
         pytest.skip("the image is of the ordinary build")
     path = os.path.join(run_directory(), "image")
-    subprocess.run([f"{ROOT}/deploy/image_root.sh", binary("ztunnel"), path], check=True, capture_output=True)
+    subprocess.run([f"{ROOT}/deploy/image_root.sh", binary("ztunnel"), binary("ambarctl"), path], check=True, capture_output=True)
     return path
 
 
-def test_the_image_is_small_and_holds_one_program(image):
+def test_the_image_is_small_and_holds_ztunnel_and_ambarctl(image):
     files = [os.path.join(folder, name) for folder, _, names in os.walk(image) for name in names]
     assert sum(os.lstat(f).st_size for f in files) < SIZE_MAXIMUM
     programs = [f[len(image):] for f in files if os.access(f, os.X_OK) and ".so" not in f and "ld-linux" not in f]
-    assert programs == ["/usr/local/bin/ztunnel"]
+    assert sorted(programs) == ["/usr/local/bin/ambarctl", "/usr/local/bin/ztunnel"]
     assert os.path.getsize(f"{image}/etc/ssl/certs/ca-certificates.crt") > 10_000
     version = subprocess.run(["chroot", image, "/usr/local/bin/ztunnel", "version"], capture_output=True, text=True, check=True).stdout
     assert version.startswith("version.BuildInfo{")
