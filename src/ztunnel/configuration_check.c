@@ -34,17 +34,41 @@ static struct result refuse_missing_files(const struct configuration *configurat
     return result_ok();
 }
 
+/* Three parts, none of them empty. */
+static bool is_workload_information(const char *text)
+{
+    struct bytes rest = bytes_of_string(text);
+    struct bytes part;
+    size_t count = 0;
+    while (bytes_split(&rest, '/', &part)) {
+        if (part.length == 0) {
+            return false;
+        }
+        count++;
+    }
+    return count == 3;
+}
+
 static struct result refuse_contradictions(const struct configuration *configuration)
 {
     if (configuration->proxy_mode == PROXY_MODE_DEDICATED && text_is_empty(configuration->proxy_workload_information)) {
         return result_fail(RESULT_INVALID,
             "invalid env var PROXY_WORKLOAD_INFO= (dedicated mode needs namespace/name/service-account)");
     }
+    if (configuration->proxy_mode == PROXY_MODE_DEDICATED &&
+        !is_workload_information(configuration->proxy_workload_information)) {
+        return result_fail(RESULT_INVALID,
+            "invalid env var PROXY_WORKLOAD_INFO=%.128s (expected namespace/name/service-account)",
+            configuration->proxy_workload_information);
+    }
     if (!text_is_empty(configuration->local_xds_path) && !text_is_empty(configuration->local_xds)) {
         return result_fail(RESULT_INVALID, "only one of LOCAL_XDS_PATH or LOCAL_XDS may be set");
     }
     if (!configuration->proxy_enabled && !configuration->dns_proxy_enabled) {
         return result_fail(RESULT_INVALID, "ztunnel run without any servers enabled");
+    }
+    if (configuration->xds_on_demand && configuration->dns_proxy_enabled) {
+        return result_fail(RESULT_INVALID, "DNS proxy does not currently support on-demand mode");
     }
     if (configuration->fake_ca) {
         return result_fail(RESULT_UNSUPPORTED, "invalid env var FAKE_CA=true (not available; give "
@@ -84,18 +108,8 @@ static struct result refuse_unusable_windows(const struct configuration *configu
     return result_ok();
 }
 
-/* What belongs to later versions is off, and refused when somebody asks for it by name. */
-static struct result refuse_unavailable(const struct configuration *configuration)
-{
-    if (configuration->xds_on_demand && configuration->dns_proxy_enabled) {
-        return result_fail(RESULT_INVALID, "DNS proxy does not currently support on-demand mode");
-    }
-    return result_ok();
-}
-
 struct result configuration_check(const struct configuration *configuration)
 {
     RESULT_TRY(refuse_contradictions(configuration));
-    RESULT_TRY(refuse_unusable_windows(configuration));
-    return refuse_unavailable(configuration);
+    return refuse_unusable_windows(configuration);
 }

@@ -43,6 +43,9 @@ def test_an_unknown_command_is_said_and_helped():
 
 @pytest.mark.parametrize("environment, sentence", [
     ({"PROXY_MODE": "both"}, "invalid env var PROXY_MODE=both (PROXY_MODE must be one of dedicated, shared)"),
+    ({"PROXY_MODE": "dedicated"}, "invalid env var PROXY_WORKLOAD_INFO= ("),
+    ({"PROXY_MODE": "dedicated", "PROXY_WORKLOAD_INFO": "a/b"},
+     "invalid env var PROXY_WORKLOAD_INFO=a/b (expected namespace/name/service-account)"),
     ({"SECRET_TTL": "soon"}, "invalid env var SECRET_TTL=soon ("),
     ({"IPV6_ENABLED": "TRUE"}, "invalid env var IPV6_ENABLED=TRUE ("),
     ({"LOCAL_XDS": "a", "LOCAL_XDS_PATH": "b"}, "only one of LOCAL_XDS_PATH or LOCAL_XDS may be set"),

@@ -263,6 +263,49 @@ def test_a_refused_certificate_is_asked_for_again(place):
     plane.stop()
 
 
+def trust_inline(place, port):
+    with open(place.authority.root) as file:
+        return {"XDS_ROOT_CA": file.read()}
+
+
+def trust_system(place, port):
+    return {"XDS_ROOT_CA": "SYSTEM", "SSL_CERT_FILE": place.authority.root}
+
+
+def trust_another_name(place, port):
+    return {"XDS_ADDRESS": f"127.0.0.2:{port}", "ALT_XDS_HOSTNAME": "localhost"}
+
+
+@pytest.mark.parametrize("trust", [trust_inline, trust_system, trust_another_name])
+def test_every_form_of_trust_reaches_the_control_plane(place, trust):
+    plane = place.control_plane(host="0.0.0.0")
+    program = place.ztunnel(plane, **trust(place, plane.port))
+    program.wait_line("Stream established")
+    program.assert_clean()
+    plane.stop()
+
+
+def test_a_name_that_the_certificate_does_not_bear_is_not_trusted(place):
+    plane = place.control_plane(host="0.0.0.0")
+    program = place.ztunnel(plane, XDS_ADDRESS=f"127.0.0.2:{plane.port}")
+    program.wait_line("XDS client connection error", "NotValidForName")
+    program.assert_clean()
+    plane.stop()
+
+
+@pytest.mark.parametrize("token, sentence", [("", "token file exists, but was empty"), ("two\nlines\n", "cannot be in a token")])
+def test_a_token_that_cannot_be_sent_is_named_and_read_again(place, token, sentence):
+    place.write_token(token)
+    plane = place.control_plane()
+    program = place.ztunnel(plane)
+    program.wait_line("XDS client connection error", "Unauthenticated", sentence)
+    place.write_token("secret-token")
+    plane.wait(lambda p: p.streams)
+    assert plane.streams[0].metadata["authorization"] == "Bearer secret-token"
+    program.assert_clean()
+    plane.stop()
+
+
 def test_a_foreign_control_plane_is_not_trusted(place):
     foreign = Authority("foreign")
     plane = place.control_plane()

@@ -102,6 +102,26 @@ static void workers_follow_the_table(void **state)
     }
 }
 
+static void the_meshs_concurrency_counts_where_no_threads_are_asked_for(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *threads;
+        uint16_t concurrency;
+        uint32_t workers;
+    } table[] = { { NULL, 0, 6 }, { NULL, 3, 3 }, { "2", 3, 2 }, { "50%", 0, 3 } };
+    for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
+        const struct configuration configuration = {
+            .proxy = { .has_concurrency = true, .concurrency = table[i].concurrency },
+            .worker_threads_text = (char *)(uintptr_t)table[i].threads,
+        };
+        uint32_t workers = 0;
+        struct result outcome = configuration_worker_count(&configuration, 6, &workers);
+        assert_string_equal(outcome.message, "");
+        assert_int_equal(workers, table[i].workers);
+    }
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -194,6 +214,7 @@ int main(void)
         cmocka_unit_test_setup(the_cluster_is_found_where_kubernetes_puts_it, clear_environment),
         cmocka_unit_test_setup(the_grace_period_gives_the_deadline, clear_environment),
         cmocka_unit_test_setup(workers_follow_the_table, clear_environment),
+        cmocka_unit_test_setup(the_meshs_concurrency_counts_where_no_threads_are_asked_for, clear_environment),
         cmocka_unit_test_setup(what_is_wrong_is_named, clear_environment),
         cmocka_unit_test_setup(a_proxy_without_any_server_is_refused, clear_environment),
         cmocka_unit_test_setup(the_dns_proxy_follows_the_metadata, clear_environment),
