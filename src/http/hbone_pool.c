@@ -455,13 +455,6 @@ void hbone_pool_cancel(struct hbone_pool *pool, struct hbone_pool_waiter *waiter
     leave(pool);
 }
 
-static void drain_group(struct hbone_pool_group *group, const char *reason)
-{
-    LIST_FOR_EACH(link, &group->tunnels) {
-        hbone_session_drain(LIST_ENTRY(link, struct tunnel, group_link)->session, reason);
-    }
-}
-
 /* A tunnel that is being opened to it is not wanted either; those who wait hear so at the end of the turn. */
 static void retire_opening(struct hbone_pool_group *group)
 {
@@ -522,19 +515,6 @@ void hbone_pool_review(struct hbone_pool *pool,
 bool hbone_pool_has_departed(const struct hbone_pool *pool)
 {
     return pool->departed_count > 0;
-}
-
-void hbone_pool_retire_identity(struct hbone_pool *pool, const char *source_identity)
-{
-    size_t position = 0;
-    struct bytes hash_key;
-    void *value;
-    while (hash_map_next(pool->groups, &position, &hash_key, &value)) {
-        struct hbone_pool_group *group = value;
-        if (text_equal(group->key.source_identity, source_identity)) {
-            drain_group(group, "the certificate was replaced");
-        }
-    }
 }
 
 static void drop_group(struct hbone_pool_group *group)

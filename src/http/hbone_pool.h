@@ -81,9 +81,6 @@ void hbone_pool_review(struct hbone_pool *pool,
     enum mesh_destination (*judge)(void *context, const struct hbone_pool_key *key), void *context);
 /* Some destination is gone and still has tunnels: whoever comes into the mesh may have its address. */
 bool hbone_pool_has_departed(const struct hbone_pool *pool);
-/* The certificate of an identity was replaced or withdrawn: the same for all its tunnels. */
-void hbone_pool_retire_identity(struct hbone_pool *pool, const char *source_identity);
-
 struct hbone_pool_statistics {
     size_t tunnels, openings, waiters, streams;
     uint64_t opened_total, failed_total;

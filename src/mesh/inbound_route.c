@@ -1,6 +1,7 @@
 #include "mesh/inbound_route.h"
 
 #include "base/text.h"
+#include "base/writer.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -49,8 +50,8 @@ static bool is_endpoint(const struct mesh_version *version, const struct service
 
 /* Whether the waypoint of what the authority names is the local workload: then this is a "sandwiched" waypoint that the
  * traffic was sent to on purpose. */
-static bool is_own_waypoint(
-    const struct mesh_version *version, const struct gateway_address *waypoint, const struct inbound_request *request)
+static bool is_own_waypoint(const struct mesh_version *version, const struct gateway_address *waypoint,
+    const struct inbound_request *request, struct inbound_route *route)
 {
     const struct service *service;
     const struct workload *workload = NULL;
@@ -69,12 +70,13 @@ static bool is_own_waypoint(
     if (service != NULL) {
         return is_endpoint(version, service, request->local);
     }
+    route->unknown_waypoint = workload == NULL ? waypoint : NULL;
     return workload != NULL && workload_has_address(workload, &request->destination_ip);
 }
 
 /* §10 step 4. */
-static bool is_valid_destination(
-    const struct mesh_version *version, const struct inbound_request *request, const struct authority *authority)
+static bool is_valid_destination(const struct mesh_version *version, const struct inbound_request *request,
+    const struct authority *authority, struct inbound_route *route)
 {
     if (!authority->is_address || request->local->has_application_tunnel) {
         return true;
@@ -89,7 +91,9 @@ static bool is_valid_destination(
     const struct gateway_address *waypoint = named.workload != NULL  ? named.workload->waypoint
                                              : named.service != NULL ? named.service->waypoint
                                                                      : NULL;
-    return waypoint != NULL && is_own_waypoint(version, waypoint, request);
+    route->is_authority_unknown = named.workload == NULL && named.service == NULL;
+    route->unknown_ip = authority->address.ip;
+    return waypoint != NULL && is_own_waypoint(version, waypoint, request, route);
 }
 
 static struct result mismatch(const struct inbound_request *request, const struct authority *authority)
@@ -187,7 +191,7 @@ void mesh_route_inbound(
         return;
     }
     route->requested_port = authority.port;
-    if (!is_valid_destination(version, request, &authority)) {
+    if (!is_valid_destination(version, request, &authority, route)) {
         refuse(route, 400, mismatch(request, &authority));
         return;
     }
@@ -213,6 +217,23 @@ void mesh_route_inbound(
     if (route->service == NULL) {
         route->service = mesh_guess_service(version, request->local, request->forwarded_host, route->upstream.port);
     }
+}
+
+bool inbound_route_unknown_name(
+    const struct mesh_version *version, const struct inbound_route *route, struct writer *out)
+{
+    const struct gateway_address *waypoint = route->unknown_waypoint;
+    char ip[IP_TEXT_SIZE];
+    if (waypoint != NULL && waypoint->kind == GATEWAY_HOSTNAME) {
+        writer_print(out, "%s/%s", waypoint->namespace_, waypoint->hostname);
+    } else if (waypoint != NULL) {
+        writer_print(out, "%s/%s", waypoint->network, ip_format(&waypoint->ip, ip));
+    } else if (route->is_authority_unknown) {
+        writer_print(out, "%s/%s", mesh_version_network(version), ip_format(&route->unknown_ip, ip));
+    } else {
+        return false;
+    }
+    return true;
 }
 
 bool mesh_route_inbound_plaintext(const struct socket_address *destination, const struct illegal_ports *illegal)

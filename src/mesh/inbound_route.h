@@ -24,6 +24,10 @@ struct inbound_route {
     bool uses_application_tunnel;   /* the port is the workload's application tunnel's */
     bool wants_proxy_protocol;      /* its application tunnel's protocol is PROXY */
     struct socket_address proxied;  /* with it: the destination that the PROXY header names */
+    /* Refused for want of knowledge: with XDS_ON_DEMAND these may be asked for. */
+    bool is_authority_unknown;
+    struct ip_address unknown_ip;                   /* with it: whose waypoint is in question */
+    const struct gateway_address *unknown_waypoint; /* NULL: none */
 };
 
 /* §10 step 2, to be asked before anything else is waited for: fails with the sentence of status 400. */
@@ -31,6 +35,11 @@ struct result mesh_check_authority(struct bytes authority);
 
 void mesh_route_inbound(
     const struct mesh_version *version, const struct inbound_request *request, struct inbound_route *route);
+
+/* What the decision did not know and an answer of the control plane might change, as a resource name ("network/ip",
+ * "namespace/hostname"), appended. False: nothing. */
+bool inbound_route_unknown_name(
+    const struct mesh_version *version, const struct inbound_route *route, struct writer *out);
 
 /* Plaintext: false when the destination is a port of our own. */
 bool mesh_route_inbound_plaintext(const struct socket_address *destination, const struct illegal_ports *illegal);

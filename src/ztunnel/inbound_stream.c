@@ -7,6 +7,7 @@
 #include "mesh/baggage.h"
 #include "mesh/inbound_route.h"
 #include "net/proxy_protocol.h"
+#include "ztunnel/address_demand.h"
 #include "ztunnel/connect_headers.h"
 #include "ztunnel/connection_log.h"
 #include "ztunnel/enforcement.h"
@@ -18,11 +19,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define DEMANDS_MAXIMUM 2 /* what the authority names, and its waypoint */
+
 struct inbound_stream {
     struct connection connection;
     struct inbound_tunnel *tunnel;
     struct hbone_stream *stream;
     struct workload_wait workload_wait;
+    struct address_demand demand;
+    unsigned demands;
     char *authority;
     struct dial dial;
     bool wants_proxy_protocol;
@@ -38,6 +43,7 @@ static void release(struct inbound_stream *inbound, enum close_state close_state
 {
     struct inbound_tunnel *tunnel = inbound->tunnel;
     workload_wait_cancel(&inbound->workload_wait);
+    address_demand_cancel(&inbound->demand);
     dial_cancel(&inbound->dial);
     byte_queue_clear(&inbound->early);
     if (inbound->stream != NULL) {
@@ -214,6 +220,45 @@ static void dial_application(struct inbound_stream *inbound, const struct inboun
     dial_start(&inbound->dial, pod, DIAL_APPLICATION, &route->dial, keeps_source ? &inbound->connection.peer.ip : NULL);
 }
 
+static void accept_route(struct inbound_stream *inbound, const struct mesh_version *version,
+    const struct workload *local, const struct inbound_route *route)
+{
+    struct connection *connection = &inbound->connection;
+    connection_pass(connection, STAGE_ROUTED);
+    connection->dialled = route->upstream;
+    connection_set_destination(connection, local, route->service);
+    connection_open(connection);
+    if (authorize(inbound, version, local)) {
+        connection->is_still_allowed = enforcement_still_allows;
+        dial_application(inbound, route);
+    }
+}
+
+/* Answered or not: decided with what is known then. */
+static void on_demanded(struct address_demand *demand, const struct result *failure)
+{
+    struct inbound_stream *inbound = CONTAINER_OF(demand, struct inbound_stream, demand);
+    inbound->demands = failure != NULL ? DEMANDS_MAXIMUM : inbound->demands;
+    workload_wait_start(&inbound->workload_wait, inbound->connection.pod);
+}
+
+/* XDS_ON_DEMAND: what the decision did not know is asked for, and the decision taken again. */
+static bool demand_unknown(
+    struct inbound_stream *inbound, const struct mesh_version *version, const struct inbound_route *route)
+{
+    struct worker *worker = inbound->connection.pod->worker;
+    struct writer name = writer_growing();
+    bool is_demanded = worker->shared->configuration->xds_on_demand && worker->shared->feed != NULL &&
+                       inbound->demands < DEMANDS_MAXIMUM && inbound_route_unknown_name(version, route, &name);
+    if (is_demanded) {
+        inbound->demands++;
+        inbound->demand.on_answer = on_demanded;
+        address_demand_start(&inbound->demand, worker, writer_string(&name));
+    }
+    writer_free(&name);
+    return is_demanded;
+}
+
 static void on_workload(struct workload_wait *wait, const struct workload *local)
 {
     struct inbound_stream *inbound = CONTAINER_OF(wait, struct inbound_stream, workload_wait);
@@ -237,17 +282,10 @@ static void on_workload(struct workload_wait *wait, const struct workload *local
     };
     struct inbound_route route;
     mesh_route_inbound(version, &request, &route);
-    if (route.status != 200) {
+    if (route.status == 200) {
+        accept_route(inbound, version, local, &route);
+    } else if (!demand_unknown(inbound, version, &route)) {
         refuse(inbound, route.status, RESPONSE_CONNECT, route.error.message);
-        return;
-    }
-    connection_pass(connection, STAGE_ROUTED);
-    connection->dialled = route.upstream;
-    connection_set_destination(connection, local, route.service);
-    connection_open(connection);
-    if (authorize(inbound, version, local)) {
-        connection->is_still_allowed = enforcement_still_allows;
-        dial_application(inbound, &route);
     }
 }
 

@@ -4,8 +4,9 @@ import socket
 import grpc
 import pytest
 
+from tests.lab import hbone
 from tests.lab.certificates import Authority, spiffe
-from tests.lab.control_plane import ControlPlane, make_service, make_workload
+from tests.lab.control_plane import ControlPlane, ip_bytes, make_service, make_workload
 from tests.lab.messages import ADDRESS
 from tests.lab.process import PATIENCE, ROOT, Program
 from tests.lab.tcp_peer import read_to_end
@@ -13,7 +14,7 @@ from tests.lab.topology import Topology
 from tests.lab.ztunnel import Ztunnel
 
 CLIENT, SERVER, UNKNOWN = "10.77.1.10", "10.77.2.20", "10.77.2.21"
-VIP, SILENT_VIP = "10.96.77.9", "10.96.77.10"
+VIP, SILENT_VIP, SANDWICHED_VIP = "10.96.77.9", "10.96.77.10", "10.96.77.11"
 ECHO = 8080
 pytestmark = pytest.mark.threaded
 
@@ -34,7 +35,8 @@ class Mesh:
         certificate, key, _ = authority.leaf("DNS:localhost", "IP:127.0.0.1", usage="serverAuth")
         self.plane = self.client.inside(lambda: ControlPlane(certificate=certificate, key=key))
         self.plane.on_demand = self.answer
-        self.ztunnel = Ztunnel(self.client, {}, Authority().leaf(spiffe("client")), environment={
+        self.mesh_authority = Authority()
+        self.ztunnel = Ztunnel(self.client, {}, self.mesh_authority.leaf(spiffe("client")), environment={
             "XDS_ADDRESS": f"https://localhost:{self.plane.port}", "XDS_ROOT_CA": authority.root, "LOCAL_XDS": "",
             "XDS_ON_DEMAND": "true", "ISTIO_META_DNS_CAPTURE": "false", "NODE_NAME": "n1"})
 
@@ -49,6 +51,11 @@ class Mesh:
             key, web = make_service("web", VIP, {80: ECHO})
             backend = make_workload("server", SERVER, hbone=False, node="n2", services={key: {80: ECHO}})
             return {key: web, backend[0]: backend[1]}, (), {key: [name]}
+        if name == f"/{SANDWICHED_VIP}":
+            key, sandwiched = make_service("sandwiched", SANDWICHED_VIP, {80: ECHO})
+            sandwiched.service.waypoint.address.address = ip_bytes(CLIENT)
+            sandwiched.service.waypoint.hbone_mtls_port = 15008
+            return {key: sandwiched}, (), {key: [name]}
         if name == f"/{SILENT_VIP}":
             return None
         return {}, [name]
@@ -90,6 +97,18 @@ def test_what_the_control_plane_does_not_know_passes_through(mesh):
     with mesh.dial(UNKNOWN, ECHO) as connection:
         assert echo(connection) == b"hello"
     assert f"/{UNKNOWN}" in mesh.asked
+
+
+def test_a_waypoint_is_recognised_by_what_it_has_to_ask_for(mesh):
+    application = Program("waypoint", ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", ECHO, "echo"], namespace=mesh.client)
+    application.wait_line("listening")
+    tunnel = mesh.unknown.inside(lambda: hbone.Client((CLIENT, 15008), mesh.mesh_authority.leaf(spiffe("someone"))))
+    stream_id = tunnel.open(f"{SANDWICHED_VIP}:{ECHO}")
+    tunnel.send_data(stream_id, b"hello", end=True)
+    assert tunnel.read_until_end(stream_id) == b"hello"
+    assert tunnel.response(tunnel.connect("10.96.77.99:80"))[":status"] == "400"
+    assert "/10.96.77.99" in mesh.asked
+    tunnel.close()
 
 
 def test_nobody_waits_for_a_silent_control_plane_for_ever(mesh):

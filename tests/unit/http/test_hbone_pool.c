@@ -537,21 +537,6 @@ static void opening_to_a_gone_workload_fails(void **state)
     rig_free(rig);
 }
 
-static void replaced_certificate_retires_its_tunnels(void **state)
-{
-    (void)state;
-    struct rig *rig = rig_new();
-    struct caller *caller = caller_new(rig, "w", "10.0.0.1:15008");
-    answer(rig, 0);
-    turn(rig);
-    hbone_pool_retire_identity(rig->pool, "spiffe://td/ns/other/sa/y");
-    assert_false(hbone_session_is_draining(caller->session));
-    hbone_pool_retire_identity(rig->pool, "spiffe://td/ns/x/sa/y");
-    assert_true(hbone_session_is_draining(caller->session));
-    caller_free(caller);
-    rig_free(rig);
-}
-
 static void dropped_pool_resets_streams_and_cancels_openings(void **state)
 {
     (void)state;
@@ -604,7 +589,6 @@ int main(void)
         cmocka_unit_test(gone_workload_takes_no_new_stream_is_pinged_and_keeps_the_present),
         cmocka_unit_test(tunnel_to_an_address_that_another_has_taken_closes_at_once),
         cmocka_unit_test(opening_to_a_gone_workload_fails),
-        cmocka_unit_test(replaced_certificate_retires_its_tunnels),
         cmocka_unit_test(dropped_pool_resets_streams_and_cancels_openings),
         cmocka_unit_test(pool_may_be_freed_by_a_waiter),
     };

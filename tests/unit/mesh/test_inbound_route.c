@@ -244,6 +244,39 @@ static void a_waypoint_takes_what_names_it_as_its_waypoint(void **state)
     assert_refused(&decided, 400, "ip mismatch: 10.0.0.2 != 10.1.0.9");
 }
 
+static void assert_unknown(struct inbound_fixture *fixture, const struct inbound_route *decided, const char *expected)
+{
+    struct writer name = writer_growing();
+    assert_int_equal(inbound_route_unknown_name(fixture->mesh.version, decided, &name), expected != NULL);
+    assert_string_equal(writer_string(&name), expected != NULL ? expected : "");
+    writer_free(&name);
+}
+
+static void what_the_sandwich_check_does_not_know_may_be_asked_for(void **state)
+{
+    struct inbound_fixture *fixture = *state;
+    struct inbound_route decided = route(fixture, "10.1.0.9:80");
+    assert_unknown(fixture, &decided, "net1/10.1.0.9");
+    struct service_vip_spec vip = vip_of("net1", "10.1.0.9");
+    struct service_spec other = { .name = TEXT("o"),
+        .namespace_ = TEXT("x"),
+        .hostname = TEXT("o.example"),
+        .vips = &vip,
+        .vip_count = 1,
+        .waypoint = gateway_named("wp", "wp.example", 15008) };
+    mesh_fixture_add_service(&fixture->mesh, &other);
+    decided = route(fixture, "10.1.0.9:80");
+    assert_unknown(fixture, &decided, "wp/wp.example");
+    other.waypoint = gateway_at("net1", "10.0.0.77", 15008);
+    mesh_fixture_add_service(&fixture->mesh, &other);
+    decided = route(fixture, "10.1.0.9:80");
+    assert_unknown(fixture, &decided, "net1/10.0.0.77");
+    other.waypoint = gateway_at("net1", "10.0.0.2", 15008);
+    mesh_fixture_add_service(&fixture->mesh, &other);
+    decided = route(fixture, "10.1.0.9:80");
+    assert_unknown(fixture, &decided, NULL);
+}
+
 static void a_weighted_waypoint_alone_is_not_enough(void **state)
 {
     struct inbound_fixture *fixture = *state;
@@ -320,6 +353,7 @@ int main(void)
         ROUTE_TEST(a_tunnel_without_protocol_or_port_changes_only_the_other),
         ROUTE_TEST(a_hostname_is_proxied_as_the_services_address_and_port),
         ROUTE_TEST(a_waypoint_takes_what_names_it_as_its_waypoint),
+        ROUTE_TEST(what_the_sandwich_check_does_not_know_may_be_asked_for),
         ROUTE_TEST(a_weighted_waypoint_alone_is_not_enough),
         ROUTE_TEST(the_forwarded_host_decides_the_service_label_before_the_port),
         ROUTE_TEST(a_peer_behind_another_networks_gateway_is_not_looked_up),
