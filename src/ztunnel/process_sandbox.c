@@ -51,7 +51,7 @@ static const struct {
     { "time", CALLS(SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
                   SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrusage), SCMP_SYS(times)) },
     { "memory that is not executed", CALLS(SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(mlock),
-                                         SCMP_SYS(munlock), SCMP_SYS(brk)) },
+                                         SCMP_SYS(mlock2), SCMP_SYS(munlock), SCMP_SYS(brk)) },
     { "threads, their locks and their ends",
         CALLS(SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(set_tid_address),
             SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity), SCMP_SYS(getcpu),
