@@ -1,7 +1,7 @@
 /* The load of the benchmarks: one thread, many connections, one kind of traffic at a time.
  *
  *   load server PORT
- *   load up|down|ping|connect HOST PORT STREAMS SECONDS [BYTES]
+ *   load up|down|ping|connect|leave HOST PORT STREAMS SECONDS [BYTES]
  *
  * The first byte of a connection tells the server what it is for. The client prints one JSON object: bytes or operations, the time they
  * took, and for ping and connect the distribution of latencies. */
@@ -28,6 +28,7 @@
 #define MODE_DOWN 'D'
 #define MODE_PING 'P'
 #define MODE_CONNECT 'C' /* one byte each way on a connection of its own, which the server closes */
+#define MODE_LEAVE 'L'   /* the same, and the client closes */
 #define WARM_UP_NS 500000000ULL
 
 struct stream {
@@ -122,6 +123,10 @@ static void serve_stream(int epoll, struct stream *stream, uint32_t events)
         drop(stream);
         return;
     }
+    if (stream->mode == MODE_LEAVE) {
+        (void)send(stream->descriptor, buffer, 1, MSG_NOSIGNAL);
+        return;
+    }
     if (stream->mode == MODE_PING && length > 0 &&
         send(stream->descriptor, payload, (size_t)length, MSG_NOSIGNAL) != length) {
         drop(stream);
@@ -196,6 +201,11 @@ static void note_answer(struct client *client, struct stream *stream)
     }
     if (client->mode == MODE_CONNECT) {
         return; /* the server closes, and drive goes on */
+    }
+    if (client->mode == MODE_LEAVE) {
+        close(stream->descriptor);
+        connect_stream(client, stream);
+        return;
     }
     stream->asked_ns = now;
     stream->received = 0;
@@ -303,15 +313,17 @@ int main(int argument_count, char **arguments)
         run_server((uint16_t)atoi(arguments[2]));
     }
     if (argument_count < 6) {
-        fprintf(stderr, "usage: load server PORT | load up|down|ping|connect HOST PORT STREAMS SECONDS [BYTES]\n");
+        fprintf(
+            stderr, "usage: load server PORT | load up|down|ping|connect|leave HOST PORT STREAMS SECONDS [BYTES]\n");
         return 2;
     }
     static struct client client;
     const char *mode = arguments[1];
-    client.mode = strcmp(mode, "up") == 0     ? MODE_UP
-                  : strcmp(mode, "down") == 0 ? MODE_DOWN
-                  : strcmp(mode, "ping") == 0 ? MODE_PING
-                                              : MODE_CONNECT;
+    client.mode = strcmp(mode, "up") == 0      ? MODE_UP
+                  : strcmp(mode, "down") == 0  ? MODE_DOWN
+                  : strcmp(mode, "ping") == 0  ? MODE_PING
+                  : strcmp(mode, "leave") == 0 ? MODE_LEAVE
+                                               : MODE_CONNECT;
     client.message_bytes = argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
     parse_address(&client, arguments[2], (uint16_t)atoi(arguments[3]));
     return run_client(&client, atoi(arguments[4]), atof(arguments[5]));

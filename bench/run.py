@@ -1,241 +1,119 @@
 #!/usr/bin/python3
-"""`make bench`: what the mesh costs, as ratios from one interleaved run: direct TCP, a plain two-hop relay, ours.
+"""`make bench`: what the mesh costs, as ratios from one interleaved run: direct TCP, a plain two-hop relay, ours with either record engine.
 
-Two pods on two nodes joined by veth, everything on this machine's processors, cubic everywhere. In each round every kind of path carries the
-same load once, in random order; figures are medians over the rounds, ratios are made within a round. ROUNDS=5 SECONDS=2 are the defaults.
-Writes build/bench/report.json beside the table. BENCH_PEER=/path/to/another/ztunnel measures that program in the same rounds (with the variables of
-BENCH_PEER_ENVIRONMENT, a JSON object, on top); LOADS=up1,ping picks some of the loads.
+Two pods a path on two nodes joined by veth, everything on this machine's processors, cubic everywhere. In each round every path carries the same
+load once, in random order; figures are medians over the rounds, ratios are made within a round. docs/benchmarks.md explains the method.
+
+  ROUNDS=5 SECONDS=1    how often, and how long each load is measured
+  LOADS=up1,ping        only some of the loads, and none of the other figures
+  BENCH_PEER=PATH       another program that takes ztunnel's environment, measured in the same rounds; BENCH_PEER_ENVIRONMENT: a JSON object on top
+
+Writes build/bench/report.json and report.txt, and the picture docs/benchmarks/ratios.svg when nothing was left out.
 """
+import collections
+import io
 import json
 import os
 import random
-import statistics
-import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tests.lab.certificates import Authority, spiffe  # noqa: E402
-from tests.lab.process import BUILD, ROOT, Program, stop_everything, wait_until  # noqa: E402
-from tests.lab.topology import Topology, end_on_signals, remove_directory, run_directory  # noqa: E402
-from tests.lab.ztunnel import Ztunnel, capture, workload  # noqa: E402
+from bench import chart, report, special  # noqa: E402
+from bench.paths import TOOLS, Street  # noqa: E402
+from tests.lab.process import ROOT, stop_everything  # noqa: E402
+from tests.lab.topology import end_on_signals, remove_directory, run_directory  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-SECONDS = float(os.environ.get("SECONDS", "2"))
-TOOLS = os.path.join(os.path.dirname(BUILD), "bench")
-PORT = 9000
+SECONDS = float(os.environ.get("SECONDS", "1"))
+PARTIAL = os.environ.get("LOADS", "")
 
-LOADS = [  # key, title, mode, streams, bytes, is bulk
-    ("up1", "bulk up, 1 stream", "up", 1, 1),
-    ("up16", "bulk up, 16 streams", "up", 16, 1),
-    ("down1", "bulk down, 1 stream", "down", 1, 1),
-    ("down16", "bulk down, 16 streams", "down", 16, 1),
-    ("ping", "ping-pong, 1 byte", "ping", 1, 1),
-    ("ping64", "64 clients, 1 KiB", "ping", 64, 1024),
-    ("connect", "new connections, 1 at a time", "connect", 1, 1),
-    ("connect16", "new connections, 16 at a time", "connect", 16, 1),
+Load = collections.namedtuple("Load", "key title mode streams size")
+LOADS = [
+    Load("up1", "bulk up, 1 stream", "up", 1, 1), Load("up16", "bulk up, 16 streams", "up", 16, 1), Load("up64", "bulk up, 64 streams", "up", 64, 1),
+    Load("down1", "bulk down, 1 stream", "down", 1, 1), Load("down16", "bulk down, 16 streams", "down", 16, 1),
+    Load("down64", "bulk down, 64 streams", "down", 64, 1),
+    Load("ping", "ping-pong, 1 byte", "ping", 1, 1), Load("ping64", "64 clients, 1 KiB", "ping", 64, 1024),
+    Load("connect", "new connections, 1 at a time", "connect", 1, 1), Load("connect16", "new connections, 16 at once", "connect", 16, 1),
+    Load("leave16", "client closes first, 16 at once", "leave", 16, 1),
 ]
-
-LOADS = [load for load in LOADS if not os.environ.get("LOADS") or load[0] in os.environ["LOADS"].split(",")]
-
-TARGETS = [  # what issue 3 asks for with the libssl engine: key, figure, description, limit, is the limit a minimum
-    ("up1", "throughput", "bulk up, 1 stream, of the relay", 0.50, True),
-    ("down1", "throughput", "bulk down, 1 stream, of the relay", 0.50, True),
-    ("up16", "throughput", "bulk up, 16 streams, of the relay", 0.65, True),
-    ("down16", "throughput", "bulk down, 16 streams, of the relay", 0.65, True),
-    ("ping", "p50", "ping-pong p50, of the relay", 1.15, False),
-    ("connect", "cpu", "CPU of a new connection on a warm tunnel, of the relay", 1.00, False),
-]
+CHART = [("up1", "throughput"), ("up16", "throughput"), ("down1", "throughput"), ("down16", "throughput"), ("up16", "cpu_gb"), ("ping", "p50"),
+         ("ping64", "rate"), ("ping64", "cpu"), ("connect", "p50"), ("connect16", "cpu")]
+LOADS = [load for load in LOADS if not PARTIAL or load.key in PARTIAL.split(",")]
 
 
-def cpu_seconds(pids):
-    """User and system time of processes and their threads so far, from the scheduler."""
-    total = 0
-    for pid in pids:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            try:
-                total += int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0])
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-    return total / 1e9
+def build_street():
+    street = Street()
+    street.add_direct()
+    street.add_relay()
+    street.add_mesh("native", 30, environment={"TLS_ENGINE": "native"})
+    street.add_mesh("openssl", 40, environment={"TLS_ENGINE": "openssl"})
+    if os.environ.get("BENCH_PEER"):
+        street.add_mesh("peer", 50, os.environ["BENCH_PEER"], json.loads(os.environ.get("BENCH_PEER_ENVIRONMENT", "{}")))
+    return street
 
 
-class Path:
-    """One way from client to server, and the processes in between."""
-
-    def __init__(self, name, client, target, programs):
-        self.name, self.client, self.target = name, client, target
-        self.pids = [p.pid for p in programs]
-        self.programs = programs
-
-    def measure(self, mode, streams, size):
-        command = self.client.command(os.path.join(TOOLS, "load"), mode, self.target[0], self.target[1], streams, SECONDS, size)
-        load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while True:
-            line = load.stdout.readline()
-            if line.startswith("measuring"):
-                break
-            if not line:
-                raise RuntimeError(f"{self.name} {mode}: {load.stderr.read()}")
-        before = cpu_seconds(self.pids)
-        output, error = load.communicate(timeout=60)
-        if load.returncode != 0:
-            raise RuntimeError(f"{self.name} {mode}: {error}")
-        report = json.loads(output)
-        report["cpu"] = cpu_seconds(self.pids) - before
-        return report
+def run_rounds(street):
+    results = {load.key: {name: [] for name in street.paths} for load in LOADS}
+    for number in range(ROUNDS):
+        for load in LOADS:
+            names = list(street.paths)
+            random.shuffle(names)
+            for name in names:
+                results[load.key][name].append(street.paths[name].measure(load.mode, load.streams, SECONDS, load.size))
+        print(f"  round {number + 1} of {ROUNDS}", file=sys.stderr)
+    return results
 
 
-class Bench:
-    def __init__(self):
-        self.topology = Topology(2)
-        for namespace in self.topology.namespaces:
-            namespace.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=cubic", check=False)
-        self.paths = {}
-
-    def pods(self, suffix, number):
-        client = self.topology.add_pod("n1", f"client-{suffix}", f"10.77.1.{number}")
-        server = self.topology.add_pod("n2", f"server-{suffix}", f"10.77.2.{number}")
-        for pod in (client, server):
-            pod.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=cubic", check=False)
-        Program(f"load-{suffix}", [os.path.join(TOOLS, "load"), "server", PORT], namespace=server).wait_line("listening")
-        return client, server
-
-    def direct(self):
-        client, server = self.pods("direct", 10)
-        self.paths["direct"] = Path("direct", client, (server.address, PORT), [])
-
-    def relay(self):
-        client, server = self.pods("relay", 20)
-        relay = os.path.join(TOOLS, "relay")
-        far = Program("relay-far", [relay, 15009, "fixed", server.address, PORT], namespace=server)
-        near = Program("relay-near", [relay, 15001, "captured", server.address, 15009], namespace=client)
-        far.wait_line("listening")
-        near.wait_line("listening")
-        capture(client)
-        self.paths["relay"] = Path("relay", client, (server.address, PORT), [near, far])
-
-    def mesh(self, name, number, executable=None, environment=None):
-        """Two ztunnels, ours or another program that takes the same environment."""
-        client, server = self.pods(name, number)
-        authority = Authority()
-        model = {"workloads": [workload(client), workload(server)], "services": [], "policies": []}
-        options = {"environment": {"RUST_LOG": "error", **(environment or {})}, "wait": False, "executable": executable}
-        near = Ztunnel(client, model, authority.leaf(spiffe(client.label)), **options)
-        far = Ztunnel(server, model, authority.leaf(spiffe(server.label)), **options)
-        for ztunnel in (near, far):
-            wait_until(lambda z=ztunnel: z.pod.run("curl", "-s", "-m", "1", "http://127.0.0.1:15021/healthz/ready", check=False) == "ready\n", 10, "ready")
-        self.paths[name] = Path(name, client, (server.address, PORT), [near.program, far.program])
-        return near, far
-
-    def ours(self):
-        self.ztunnels = self.mesh("ours", 30)
-        self.idle_kib = self.ztunnels[0].program.resident_kib()
-
-    def peer(self, executable):
-        self.mesh("peer", 50, executable, json.loads(os.environ.get("BENCH_PEER_ENVIRONMENT", "{}")))
-
-    def memory(self):
-        """KiB a side of an idle connection, from 2,000 of them."""
-        near, far = (z.program for z in self.ztunnels)
-        path = self.paths["ours"]
-        path.measure("ping", 16, 1)  # tunnels and buffers are warm
-        time.sleep(0.5)
-        before = (near.resident_kib(), far.resident_kib())
-        peer = os.path.join(ROOT, "tests/lab/tcp_peer.py")
-        echo = Program("echo", ["/usr/bin/python3", "-u", peer, "serve", 9100, "echo"], namespace=self.topology.pods["server-ours"])
-        echo.wait_line("listening")
-        count = 2000
-        many = Program("many", ["/usr/bin/python3", "-u", peer, "many", path.target[0], 9100, count], namespace=path.client, stdin=subprocess.PIPE)
-        many.wait_line(f"good {count}", timeout=120)
-        time.sleep(1)
-        after = (near.resident_kib(), far.resident_kib())
-        many.process.stdin.close()
-        many.process.wait(60)
-        return [(a - b) / count for a, b in zip(after, before)]
-
-    def ready_ms(self):
-        """From exec to the first `ready`, with an empty local file."""
-        pod = self.topology.add_pod("n1", "empty", "10.77.1.40")
-        certificates = Authority().leaf(spiffe("empty"))
-        times = []
-        for _ in range(5):
-            began = time.monotonic()
-            ztunnel = Ztunnel(pod, {}, certificates, name="ztunnel-empty", captured=False, wait=False, environment={"RUST_LOG": "info"})
-            wait_until(lambda z=ztunnel: z.program.lines("marking server ready"), 10, "ready", interval=0.001)
-            times.append((time.monotonic() - began) * 1e3)
-            ztunnel.program.stop()
-        return statistics.median(times)
-
-    def rounds(self):
-        results = {key: {name: [] for name in self.paths} for key, *_ in LOADS}
-        for number in range(ROUNDS):
-            for key, title, mode, streams, size in LOADS:
-                names = list(self.paths)
-                random.shuffle(names)
-                for name in names:
-                    results[key][name].append(self.paths[name].measure(mode, streams, size))
-            print(f"  round {number + 1} of {ROUNDS}", file=sys.stderr)
-        return results
+def special_figures(street, idle):
+    """[(title, seen, goal)], in the order of the design's table."""
+    path = street.paths["native"]
+    rows = [("idle process, RSS MiB", f"{max(idle['native']) / 1024:.1f}", "<= 6")]
+    client, server = special.idle_connection_kib(path)
+    rows.append(("idle connection, KiB a side (client, server)", f"{client:.2f}, {server:.2f}", "<= 1.5"))
+    rows.append(("after 10,000 connections, MiB above idle", f"{special.memory_after_connections_mib(path, idle['native']):.1f}", "<= 2"))
+    for name, number, first in (("native", 60, 100), ("openssl", 65, 180)):
+        cpu_us, kib = special.new_tunnels(street, f"new-{name}", number, first, {"TLS_ENGINE": name})
+        rows.append((f"new tunnel with its first byte ({name}), CPU us a side", f"{cpu_us:.0f}", "<= 545"))
+        rows.append((f"   KiB a tunnel (client, server)", f"{kib[0]:.1f}, {kib[1]:.1f}", "<= 6" if name == "native" else "<= 45"))
+    rows.append(("peak at 64 bulk streams, RSS MiB", f"{special.peak_at_bulk_mib(path):.1f}", "<= 40"))
+    p50, p99 = special.small_beside_bulk(path)
+    rows.append(("1 KiB requests beside 10 bulk streams, p50 / p99 ms", f"{p50:.2f} / {p99:.2f}", "<= 0.5 / 2.5"))
+    for count in (6, 20):
+        share, pinned = special.slow_readers(path, count)
+        rows.append((f"ping-pong beside {count} readers that read no more, of alone", f"{share:.2f}", ">= 0.9"))
+        rows.append(("   MiB pinned by each, both proxies", f"{pinned:.2f}", "<= 1"))
+    rows.append(("ready from exec, empty local file, ms", f"{special.ready_ms(street):.0f}", "<= 20"))
+    return rows
 
 
-def figure(report, kind):
-    if kind == "throughput":
-        return report["bytes"] / report["seconds"] / 1e9
-    if kind == "rate":
-        return report["operations"] / report["seconds"]
-    if kind == "p50":
-        return report["p50_us"]
-    if kind == "p99":
-        return report["p99_us"]
-    if kind == "cpu":  # s/GB, or us an operation
-        return report["cpu"] / (report["bytes"] / 1e9) if report["bytes"] else report["cpu"] / max(report["operations"], 1) * 1e6
-    raise KeyError(kind)
+def print_everything(street, results, others):
+    out = io.StringIO()
+    print(f"Medians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; AES-256-GCM\n", file=out)
+    meshes = [name for name in ("native", "openssl", "peer") if name in street.paths]
+    titles = {load.key: load.title for load in LOADS}
+    rows = report.ratio_table(results, LOADS, meshes)
+    report.print_ratios(rows, meshes, out)
+    report.print_absolutes(results, LOADS, list(street.paths), out)
+    report.print_goals("Goals with our own records", report.goals(results, "native", report.GOALS), titles, out)
+    report.print_goals("Goals with libssl's records", report.goals(results, "openssl", report.LIBSSL_GOALS), titles, out)
+    if others:
+        report.print_special(others, out)
+    print(out.getvalue())
+    return out.getvalue(), rows, meshes
 
 
-def median(reports, kind):
-    return statistics.median(figure(r, kind) for r in reports)
-
-
-def ratios(results, key, kind, base="relay"):
-    """Ours of another path, within each round."""
-    return [figure(a, kind) / figure(b, kind) for a, b in zip(results[key]["ours"], results[key][base])]
-
-
-def paired(results, key, kind, base):
-    """Median and spread of the ratios."""
-    pairs = ratios(results, key, kind, base)
-    return f"{statistics.median(pairs):>12.2f}{f'{min(pairs):.2f}-{max(pairs):.2f}':>12}"
-
-
-def print_extra(extra):
-    print(f"\n{'idle process, RSS MiB':44}{extra['idle_kib'] / 1024:.1f}  (at most 8)")
-    print(f"{'idle connection, KiB a side (client, server)':44}{extra['idle_connection_kib'][0]:.2f}, {extra['idle_connection_kib'][1]:.2f}  (at most 2)")
-    print(f"{'ready from exec, empty local file, ms':44}{extra['ready_ms']:.0f}  (at most 50)")
-
-
-def print_tables(results, extra):
-    print(f"\nMedians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; TLS by libssl, AES-256-GCM\n")
-    names = [name for name in ("direct", "relay", "peer", "ours") if name in results[LOADS[0][0]]]
-    bases = [name for name in ("relay", "peer") if name in names]
-    print(f"{'':32}" + "".join(f"{name:>12}" for name in names) + "".join(f"{'ours/' + base:>12}{'spread':>12}" for base in bases))
-    for key, title, mode, *_ in LOADS:
-        kinds = [("throughput", "GB/s"), ("cpu", "CPU s/GB")] if mode in ("up", "down") else [("rate", "a second"), ("p50", "p50 us"), ("p99", "p99 us"), ("cpu", "CPU us each")]
-        for index, (kind, unit) in enumerate(kinds):
-            values = [median(results[key][name], kind) if kind != "cpu" or name != "direct" else None for name in names]
-            cells = "".join(f"{'-' if v is None else f'{v:,.2f}' if v < 100 else f'{v:,.0f}':>12}" for v in values)
-            label = title if index == 0 else ""
-            print(f"{label + ', ' + unit if index == 0 else '   ' + unit:32.32}{cells}" + "".join(paired(results, key, kind, base) for base in bases))
-    if extra:
-        print_extra(extra)
-    print("\nTargets with the libssl engine (reported, never asserted):")
-    for key, kind, title, limit, is_minimum in TARGETS:
-        if key not in results:
-            continue
-        value = statistics.median(ratios(results, key, kind))
-        met = value >= limit if is_minimum else value <= limit
-        print(f"  {'met   ' if met else 'missed'}  {title:56}{value:.2f}  ({'>=' if is_minimum else '<='} {limit:.2f})")
+def write_files(results, text, others, rows, meshes):
+    with open(os.path.join(TOOLS, "report.json"), "w") as file:
+        json.dump({"rounds": results, "special": others}, file, indent=1)
+    with open(os.path.join(TOOLS, "report.txt"), "w") as file:
+        file.write(text)
+    if PARTIAL:
+        return
+    bars = [(f"{load.title}, {report.UNITS[kind]}", kind in ("throughput", "rate"), cells) for load, kind, cells in rows if (load.key, kind) in CHART]
+    os.makedirs(os.path.join(ROOT, "docs/benchmarks"), exist_ok=True)
+    with open(os.path.join(ROOT, "docs/benchmarks/ratios.svg"), "w") as file:
+        file.write(chart.draw(bars, meshes, f"medians and spread of {ROUNDS} interleaved rounds, {os.cpu_count()} processors; ↑ more is better, ↓ less is better"))
 
 
 def main():
@@ -243,21 +121,15 @@ def main():
         print("make bench builds network namespaces and needs root", file=sys.stderr)
         return 2
     end_on_signals()
-    bench = Bench()
-    bench.direct()
-    bench.relay()
-    bench.ours()
-    if os.environ.get("BENCH_PEER"):
-        bench.peer(os.environ["BENCH_PEER"])
-    results = bench.rounds()
-    is_partial = bool(os.environ.get("LOADS"))
-    extra = {} if is_partial else {"idle_kib": bench.idle_kib, "idle_connection_kib": bench.memory(), "ready_ms": bench.ready_ms()}
-    print_tables(results, extra)
-    with open(os.path.join(TOOLS, "report.json"), "w") as file:
-        json.dump({"rounds": results, **extra}, file, indent=1)
-    print(f"\nreport: {os.path.join(TOOLS, 'report.json')}")
+    street = build_street()
+    idle = {name: [z.program.resident_kib() for z in pair] for name, pair in street.ztunnels.items()}
+    results = run_rounds(street)
+    others = [] if PARTIAL else special_figures(street, idle)
+    text, rows, meshes = print_everything(street, results, others)
+    write_files(results, text, others, rows, meshes)
+    print(f"report: {os.path.join(TOOLS, 'report.json')}")
     stop_everything()
-    bench.topology.remove()
+    street.topology.remove()
     remove_directory(run_directory())
     return 0
 
