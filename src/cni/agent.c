@@ -222,7 +222,7 @@ struct result agent_new(struct loop *loop, const struct agent_settings *settings
     struct agent *made = NEW(struct agent);
     made->loop = loop;
     made->pin_directory = settings->pin_directory;
-    made->capture = (struct capture_settings){ settings->nft_path, settings->ipv6 };
+    made->capture = (struct capture_settings){ settings->nft_path, settings->ipv6, settings->dns_capture };
     made->home.descriptor = -1;
     made->store.lock = -1;
     list_initialise(&made->operations);

@@ -19,18 +19,23 @@ static bool with_ipv6(const struct capture_settings *settings)
     }
 }
 
+static struct rules_choice choice_of(const struct capture_settings *settings)
+{
+    return (struct rules_choice){ .with_ipv6 = with_ipv6(settings), .with_dns = settings->dns };
+}
+
 struct result capture_verify(const struct capture_settings *settings, const struct network_namespace *namespace_)
 {
-    bool ipv6 = with_ipv6(settings);
-    RESULT_TRY(result_in(rules_verify(settings->nft_path, namespace_, ipv6), "verifying the rules"));
-    return result_in(routing_verify(namespace_, ipv6), "verifying the routing");
+    struct rules_choice choice = choice_of(settings);
+    RESULT_TRY(result_in(rules_verify(settings->nft_path, namespace_, &choice), "verifying the rules"));
+    return result_in(routing_verify(namespace_, choice.with_ipv6), "verifying the routing");
 }
 
 struct result capture_apply(const struct capture_settings *settings, const struct network_namespace *namespace_)
 {
-    bool ipv6 = with_ipv6(settings);
-    RESULT_TRY(result_in(rules_apply(settings->nft_path, namespace_, ipv6), "applying the rules"));
-    RESULT_TRY(result_in(routing_apply(namespace_, ipv6), "applying the routing"));
+    struct rules_choice choice = choice_of(settings);
+    RESULT_TRY(result_in(rules_apply(settings->nft_path, namespace_, &choice), "applying the rules"));
+    RESULT_TRY(result_in(routing_apply(namespace_, choice.with_ipv6), "applying the routing"));
     return capture_verify(settings, namespace_);
 }
 

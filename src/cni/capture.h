@@ -12,6 +12,7 @@ enum capture_ipv6 { CAPTURE_IPV6_AUTO, CAPTURE_IPV6_ALWAYS, CAPTURE_IPV6_NEVER }
 struct capture_settings {
     const char *nft_path; /* absolute */
     int ipv6;             /* enum capture_ipv6 */
+    bool dns;             /* whether the node proxy answers DNS, too */
 };
 
 /* Idempotent. Afterwards everything is in force, or the sentence says what is not; what was done stays for the caller to undo. */

@@ -79,6 +79,15 @@ static const struct option agent_rows[] = {
         .help = "Whether IPv6 is captured: auto (if the kernel has IPv6), true or false.",
     },
     {
+        .environment = "AMBIENT_DNS_CAPTURE",
+        .flag = "dns-capture",
+        .kind = OPTION_BOOL,
+        .offset = offsetof(struct agent_settings, dns_capture),
+        .default_text = "true",
+        .group = "Capture",
+        .help = "Whether DNS is captured: false where the node proxy's DNS proxy is off (its ISTIO_META_DNS_CAPTURE).",
+    },
+    {
         .environment = "LOG_FORMAT",
         .flag = "log-format",
         .kind = OPTION_CHOICE,

@@ -12,6 +12,7 @@ struct agent_settings {
     char *pin_directory;
     char *nft_path;
     int ipv6; /* enum capture_ipv6 */
+    bool dns_capture;
     int log_format;
     char *log_filter;
 };

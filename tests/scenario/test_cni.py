@@ -16,7 +16,7 @@ from tests.lab.topology import Topology, run_directory
 
 ADDRESSES = ["10.77.1.30", "fd77:1::30"]
 
-# cni §7.6 without DNS, as nft prints it: per chain, in order. Nothing else may be there.
+# cni §7.6, as nft prints it: per chain, in order. Nothing else may be there.
 RULES = {
     "istio-ambient-nat": {
         "prerouting": ["type nat hook prerouting priority dstnat; policy accept;", "jump istio-prerouting"],
@@ -30,6 +30,9 @@ RULES = {
         "istio-output": [
             "meta l4proto tcp ip daddr 169.254.7.127 counter accept",
             "meta l4proto tcp ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff counter accept",
+            'oifname != "lo" meta mark & 0x00000fff != 0x00000539 udp dport 53 counter redirect to :15053',
+            "ip daddr != 127.0.0.1 tcp dport 53 meta mark & 0x00000fff != 0x00000539 counter redirect to :15053",
+            "ip6 daddr != ::1 tcp dport 53 meta mark & 0x00000fff != 0x00000539 counter redirect to :15053",
             "meta l4proto tcp meta mark & 0x00000fff == 0x00000111 counter accept",
             'oifname "lo" ip daddr != 127.0.0.1 counter accept',
             'oifname "lo" ip6 daddr != ::1 counter accept',
@@ -42,6 +45,12 @@ RULES = {
         "output": ["type route hook output priority mangle; policy accept;", "jump istio-output"],
         "istio-prerouting": [r"meta mark & 0x00000fff == 0x00000539 counter ct mark set ct mark & 0xfffff... | 0x00000111"],
         "istio-output": ["ct mark & 0x00000fff == 0x00000111 counter meta mark set ct mark"],
+    },
+    "istio-ambient-raw": {
+        "prerouting": ["type filter hook prerouting priority raw; policy accept;", "jump istio-prerouting"],
+        "output": ["type filter hook output priority raw; policy accept;", "jump istio-output"],
+        "istio-prerouting": ["udp sport 53 meta mark & 0x00000fff != 0x00000539 counter ct zone set 1"],
+        "istio-output": ["udp dport 53 meta mark & 0x00000fff == 0x00000539 counter ct zone set 1"],
     },
 }
 
@@ -96,9 +105,9 @@ class World:
         ], log=self.path(f"agent-{self.starts}.log"))
         self.agent.wait_line("agent is ready")
 
-    def restart_agent(self):
+    def restart_agent(self, *options):
         self.agent.assert_clean()
-        self.start_agent()
+        self.start_agent(*options)
 
     def proxy(self, decide=lambda request: "", **options):
         proxy = FakeZtunnel(self.path("zds.sock"), decide, **options)
@@ -403,6 +412,19 @@ def test_a_pod_whose_namespace_is_gone_is_kept_for_the_proxy_and_can_be_removed(
     world.remove()
     assert proxy.wait("del").uid == "uid-1"
     world.assert_nothing_kept()
+
+
+def test_dns_is_not_captured_where_the_agent_is_told_so(world):
+    world.ready_proxy()
+    world.restart_agent("--dns-capture=false")
+    world.ready_proxy()
+    world.enroll()
+    listing = world.tables()
+    assert ":15001" in listing and "15053" not in listing and "istio-ambient-raw" not in listing
+    # With the next start it is, for pods enrolled before too.
+    world.restart_agent()
+    world.agent.wait_line("capture is applied again")
+    assert_rules(world.tables())
 
 
 def test_enrolling_again_changes_nothing_and_keeps_the_uid(world):
