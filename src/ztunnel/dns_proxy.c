@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "net/socket.h"
 #include "ztunnel/dns_stream.h"
 #include "ztunnel/worker.h"
 
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define DATAGRAMS_A_TURN 64
+#define DATAGRAMS_AT_THE_END 1024 /* more than a receive buffer holds */
 
 /* A query that came in a datagram, and where its answer goes. */
 struct datagram_query {
@@ -270,6 +272,21 @@ void dns_proxy_note_query(struct dns_proxy *proxy, int change)
     }
 }
 
+/* New queries go to a successor from now on, where there is one; those that the kernel has queued are still ours, and so are those
+ * that come, without a successor, while others are being answered. */
+static void yield_endpoint(struct dns_endpoint *endpoint)
+{
+    if (endpoint->streams.descriptor >= 0) {
+        socket_yield_to_successor(endpoint->streams.descriptor);
+    }
+    proxy_listener_close(&endpoint->streams);
+    if (endpoint->datagrams.loop != NULL) {
+        socket_yield_to_successor(endpoint->datagrams.descriptor);
+        for (int i = 0; i < DATAGRAMS_AT_THE_END && take_datagram(endpoint); i++) {
+        }
+    }
+}
+
 void dns_proxy_drain(struct dns_proxy *proxy)
 {
     if (proxy == NULL || proxy->is_draining) {
@@ -278,13 +295,7 @@ void dns_proxy_drain(struct dns_proxy *proxy)
     proxy->is_draining = true;
     broker_call_cancel(&proxy->call);
     for (int i = 0; i < DNS_ENDPOINTS_MAXIMUM; i++) {
-        struct dns_endpoint *endpoint = &proxy->endpoints[i];
-        proxy_listener_close(&endpoint->streams);
-        if (endpoint->datagrams.loop != NULL) {
-            /* What the kernel has queued came before the end. */
-            on_datagrams(&endpoint->datagrams, EPOLLIN);
-            loop_watch_for(&endpoint->datagrams, 0);
-        }
+        yield_endpoint(&proxy->endpoints[i]);
     }
     LIST_FOR_EACH(link, &proxy->streams) {
         dns_stream_drain(link);
