@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/writer.h"
 #include "mesh/packing.h"
+#include "mesh/workload_shared.h"
 
 #include <stdatomic.h>
 
@@ -25,8 +26,7 @@ static const char *const text_names[WORKLOAD_TEXT_COUNT] = {
     [WORKLOAD_SUBZONE] = "subzone",
 };
 
-_Static_assert(
-    WORKLOAD_TEXT_COUNT *(MESH_TEXT_MAXIMUM + 1) < UINT16_MAX, "16-bit offsets reach every text of a workload");
+_Static_assert(WORKLOAD_TEXT_COUNT *(MESH_TEXT_MAXIMUM + 1) < WORKLOAD_TEXT_IS_NAME, "16-bit offsets reach every text");
 
 struct workload_spec workload_spec_initial(void)
 {
@@ -63,11 +63,11 @@ static bool ends_with(struct bytes text, struct bytes end)
     return text.length >= end.length && memcmp(text.data + (text.length - end.length), end.data, end.length) == 0;
 }
 
-/* Gives each text its offset, sharing ends; returns the bytes needed. Offset 0 is the empty text. */
-static size_t plan_texts(const struct workload_spec *spec, uint16_t offsets[static WORKLOAD_TEXT_COUNT])
+/* Gives each of the own texts its offset, sharing ends; returns the bytes needed. Offset 0 is the empty text. */
+static size_t plan_own_texts(const struct workload_spec *spec, uint16_t offsets[static WORKLOAD_OWN_TEXTS])
 {
     size_t length = 1;
-    for (size_t i = 0; i < WORKLOAD_TEXT_COUNT; i++) {
+    for (size_t i = 0; i < WORKLOAD_OWN_TEXTS; i++) {
         struct bytes text = spec->texts[i];
         offsets[i] = 0;
         if (text.length == 0) {
@@ -87,111 +87,55 @@ static size_t plan_texts(const struct workload_spec *spec, uint16_t offsets[stat
     return length;
 }
 
-static size_t workload_size(const struct workload_spec *spec, size_t texts_length)
+static void write_own_texts(
+    char *out, const struct workload_spec *spec, const uint16_t offsets[static WORKLOAD_OWN_TEXTS])
 {
-    size_t size = sizeof(struct workload) + texts_length;
-    size += spec->service_count * sizeof(struct workload_service);
-    size += spec->policy_count * sizeof(char *);
-    size += spec->address_count * sizeof(struct ip_address);
-    for (size_t i = 0; i < spec->service_count; i++) {
-        size += spec->services[i].port_count * sizeof(struct port_mapping);
-        size += packing_text_size(spec->services[i].key);
-    }
-    for (size_t i = 0; i < spec->policy_count; i++) {
-        size += packing_text_size(spec->policy_keys[i]);
-    }
-    if (spec->waypoint.kind != GATEWAY_NONE) {
-        size += sizeof(struct gateway_address) + packing_gateway_size(&spec->waypoint);
-    }
-    if (spec->network_gateway.kind != GATEWAY_NONE) {
-        size += sizeof(struct gateway_address) + packing_gateway_size(&spec->network_gateway);
-    }
-    return size;
-}
-
-static void pack_services(struct workload *workload, struct packing *packing, const struct workload_spec *spec,
-    struct workload_service *services)
-{
-    for (size_t i = 0; i < spec->service_count; i++) {
-        size_t size = spec->services[i].port_count * sizeof(struct port_mapping);
-        struct port_mapping *ports = packing_take(packing, size);
-        if (size > 0) {
-            memcpy(ports, spec->services[i].ports, size);
-        }
-        services[i].ports = ports;
-        services[i].port_count = spec->services[i].port_count;
-    }
-    workload->services = services;
-    workload->service_count = (uint16_t)spec->service_count;
-}
-
-static void pack_texts(
-    struct workload *workload, struct packing *packing, const struct workload_spec *spec, size_t texts_length)
-{
-    char *texts = packing_take(packing, texts_length);
-    texts[0] = '\0';
-    for (size_t i = 0; i < WORKLOAD_TEXT_COUNT; i++) {
+    out[0] = '\0';
+    for (size_t i = 0; i < WORKLOAD_OWN_TEXTS; i++) {
         struct bytes text = spec->texts[i];
         if (text.length > 0) {
             /* A shared end is written again over itself. */
-            memcpy(texts + workload->text_offsets[i], text.data, text.length);
-            texts[workload->text_offsets[i] + text.length] = '\0';
+            memcpy(out + offsets[i], text.data, text.length);
+            out[offsets[i] + text.length] = '\0';
         }
     }
-    workload->texts = texts;
 }
 
 struct result workload_new(const struct workload_spec *spec, struct workload **workload)
 {
     RESULT_TRY(check_spec(spec));
-    uint16_t offsets[WORKLOAD_TEXT_COUNT];
-    size_t texts_length = plan_texts(spec, offsets);
-    size_t size = workload_size(spec, texts_length);
-    struct workload *made = memory_allocate_zeroed(1, size);
-    struct packing packing = { (uint8_t *)made + sizeof(struct workload), (uint8_t *)made + size };
-
-    made->references = 1;
-    made->capacity = spec->capacity;
-    memcpy(made->text_offsets, offsets, sizeof offsets);
-    made->protocol = (uint8_t)spec->protocol;
-    made->network_mode = (uint8_t)spec->network_mode;
-    made->tunnel_protocol = (uint8_t)spec->tunnel_protocol;
-    made->application_tunnel_port = spec->application_tunnel_port;
-    made->is_healthy = spec->is_healthy;
-    made->has_native_tunnel = spec->has_native_tunnel;
-    made->has_application_tunnel = spec->has_application_tunnel;
-
-    struct workload_service *services = packing_take(&packing, spec->service_count * sizeof(struct workload_service));
-    const char **policy_keys = packing_take(&packing, spec->policy_count * sizeof(char *));
-    struct gateway_address *waypoint =
-        spec->waypoint.kind != GATEWAY_NONE ? packing_take(&packing, sizeof *waypoint) : NULL;
-    struct gateway_address *network_gateway =
-        spec->network_gateway.kind != GATEWAY_NONE ? packing_take(&packing, sizeof *network_gateway) : NULL;
-    pack_services(made, &packing, spec, services);
-    struct ip_address *addresses = packing_take(&packing, spec->address_count * sizeof(struct ip_address));
-    if (spec->address_count > 0) {
-        memcpy(addresses, spec->addresses, spec->address_count * sizeof(struct ip_address));
+    uint16_t offsets[WORKLOAD_OWN_TEXTS];
+    size_t addresses_size = spec->address_count * sizeof(struct ip_address);
+    size_t texts_length = plan_own_texts(spec, offsets);
+    struct workload *made = memory_allocate(sizeof *made + addresses_size + texts_length);
+    struct ip_address *addresses = (struct ip_address *)(made + 1);
+    if (addresses_size > 0) {
+        memcpy(addresses, spec->addresses, addresses_size);
     }
-    made->addresses = addresses;
-    made->address_count = (uint16_t)spec->address_count;
-
-    pack_texts(made, &packing, spec, texts_length);
-    for (size_t i = 0; i < spec->service_count; i++) {
-        services[i].key = packing_text(&packing, spec->services[i].key);
-    }
-    for (size_t i = 0; i < spec->policy_count; i++) {
-        policy_keys[i] = packing_text(&packing, spec->policy_keys[i]);
-    }
-    made->policy_keys = policy_keys;
-    made->policy_count = (uint16_t)spec->policy_count;
-    if (waypoint != NULL) {
-        packing_gateway(&packing, &spec->waypoint, waypoint);
-    }
-    if (network_gateway != NULL) {
-        packing_gateway(&packing, &spec->network_gateway, network_gateway);
-    }
-    made->waypoint = waypoint;
-    made->network_gateway = network_gateway;
+    write_own_texts((char *)addresses + addresses_size, spec, offsets);
+    const struct workload_kind *kind = workload_kind_get(spec);
+    *made = (struct workload){
+        .references = 1,
+        .capacity = spec->capacity,
+        .place = workload_place_get(spec),
+        .kind = kind,
+        .services = kind->services,
+        .policy_keys = kind->policy_keys,
+        .waypoint = kind->waypoint,
+        .network_gateway = kind->network_gateway,
+        .addresses = addresses,
+        .address_count = (uint16_t)spec->address_count,
+        .service_count = kind->service_count,
+        .policy_count = kind->policy_count,
+        .application_tunnel_port = spec->application_tunnel_port,
+        .protocol = (uint8_t)spec->protocol,
+        .network_mode = (uint8_t)spec->network_mode,
+        .tunnel_protocol = (uint8_t)spec->tunnel_protocol,
+        .is_healthy = spec->is_healthy,
+        .has_native_tunnel = spec->has_native_tunnel,
+        .has_application_tunnel = spec->has_application_tunnel,
+    };
+    memcpy(made->own_offsets, offsets, sizeof offsets);
     *workload = made;
     return result_ok();
 }
@@ -207,6 +151,8 @@ struct workload *workload_reference(const struct workload *workload)
 void workload_release(struct workload *workload)
 {
     if (workload != NULL && atomic_fetch_sub_explicit(&workload->references, 1, memory_order_acq_rel) == 1) {
+        workload_place_release(workload->place);
+        workload_kind_release(workload->kind);
         memory_free(workload);
     }
 }

@@ -1,5 +1,96 @@
 #include "unit/mesh/mesh_fixture.h"
 
+#include "mesh/interned.h"
+
+#include <pthread.h>
+
+static struct workload *replica(const char *uid, const char *name, const char *application, const char *node)
+{
+    struct workload_service_spec service = { .key = TEXT("default/web") };
+    struct bytes policy = TEXT("default/deny");
+    struct workload_spec spec = workload_spec_initial();
+    spec.texts[WORKLOAD_UID] = TEXT(uid);
+    spec.texts[WORKLOAD_NAME] = TEXT(name);
+    spec.texts[WORKLOAD_NAMESPACE] = TEXT("default");
+    spec.texts[WORKLOAD_CANONICAL_NAME] = TEXT(application);
+    spec.texts[WORKLOAD_OWNER_NAME] = TEXT(application);
+    spec.texts[WORKLOAD_NODE] = TEXT(node);
+    spec.services = &service;
+    spec.service_count = 1;
+    spec.policy_keys = &policy;
+    spec.policy_count = 1;
+    spec.waypoint = (struct gateway_spec){
+        .kind = GATEWAY_HOSTNAME, .namespace_ = TEXT("default"), .hostname = TEXT("waypoint"), .hbone_mtls_port = 15008
+    };
+    return workload_of(&spec);
+}
+
+static void what_workloads_have_in_common_is_kept_once_and_no_longer_than_they(void **state)
+{
+    (void)state;
+    size_t before = interned_count();
+    struct workload *first = replica("c//Pod/default/web-1", "web-1", "web", "n1");
+    struct workload *second = replica("c//Pod/default/web-2", "web-2", "web", "n2");
+    struct workload *other = replica("c//Pod/default/api-1", "api-1", "api", "n1");
+    assert_ptr_equal(first->kind, second->kind);
+    assert_ptr_equal(first->place, other->place);
+    assert_ptr_not_equal(first->place, second->place);
+    assert_ptr_not_equal(first->kind, other->kind);
+    assert_int_equal(interned_count() - before, 4);
+    workload_release(first);
+    assert_string_equal(workload_text(second, WORKLOAD_NAME), "web-2");
+    assert_string_equal(workload_text(second, WORKLOAD_CANONICAL_NAME), "web");
+    assert_string_equal(workload_text(second, WORKLOAD_NODE), "n2");
+    assert_string_equal(second->waypoint->hostname, "waypoint");
+    assert_string_equal(second->services[0].key, "default/web");
+    assert_string_equal(second->policy_keys[0], "default/deny");
+    workload_release(second);
+    workload_release(other);
+    assert_int_equal(interned_count(), before);
+}
+
+static void workloads_that_bear_their_own_name_as_their_applications_are_of_one_kind(void **state)
+{
+    (void)state;
+    struct workload *first = replica("c//Pod/default/a", "a", "a", "n1");
+    struct workload *second = replica("c//Pod/default/b", "b", "b", "n1");
+    struct workload *named = replica("c//Pod/default/c", "c", "a", "n1");
+    assert_ptr_equal(first->kind, second->kind);
+    assert_ptr_not_equal(first->kind, named->kind);
+    assert_string_equal(workload_text(first, WORKLOAD_CANONICAL_NAME), "a");
+    assert_string_equal(workload_text(second, WORKLOAD_OWNER_NAME), "b");
+    assert_string_equal(workload_text(named, WORKLOAD_OWNER_NAME), "a");
+    workload_release(first);
+    workload_release(second);
+    workload_release(named);
+}
+
+#define THREADS 4
+
+static void *come_and_go(void *unused)
+{
+    for (int i = 0; i < 3000; i++) {
+        struct workload *workload = replica("c//Pod/default/web-1", "web-1", i % 3 == 0 ? "web" : "api", "n1");
+        assert_string_equal(workload_text(workload, WORKLOAD_NODE), "n1");
+        workload_release(workload);
+    }
+    return unused;
+}
+
+static void threads_may_make_and_release_the_same_parts(void **state)
+{
+    (void)state;
+    size_t before = interned_count();
+    pthread_t threads[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, NULL), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(interned_count(), before);
+}
+
 static void every_text_is_kept_though_shared_ends_are_stored_once(void **state)
 {
     (void)state;
@@ -14,7 +105,6 @@ static void every_text_is_kept_though_shared_ends_are_stored_once(void **state)
     assert_string_equal(workload_text(workload, WORKLOAD_CANONICAL_NAME), "web");
     assert_string_equal(workload_text(workload, WORKLOAD_OWNER_NAME), "web");
     assert_string_equal(workload_text(workload, WORKLOAD_NODE), "");
-    assert_ptr_equal(workload_text(workload, WORKLOAD_OWNER_NAME), workload_text(workload, WORKLOAD_CANONICAL_NAME));
     assert_true(workload_text(workload, WORKLOAD_NAME) == workload_text(workload, WORKLOAD_UID) + 24);
     workload_release(workload);
 }
@@ -128,6 +218,9 @@ static void host_and_cidr_addresses_of_a_service_are_told_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_workloads_have_in_common_is_kept_once_and_no_longer_than_they),
+        cmocka_unit_test(workloads_that_bear_their_own_name_as_their_applications_are_of_one_kind),
+        cmocka_unit_test(threads_may_make_and_release_the_same_parts),
         cmocka_unit_test(every_text_is_kept_though_shared_ends_are_stored_once),
         cmocka_unit_test(a_text_with_a_nul_is_refused_by_name),
         cmocka_unit_test(a_text_that_is_too_long_is_refused),
