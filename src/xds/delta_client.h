@@ -50,7 +50,8 @@ struct delta_consumer {
 
 struct delta_type {
     const char *type_url;
-    bool is_on_demand; /* starts with nothing; resources are asked for by name */
+    bool is_on_demand;    /* starts with nothing; resources are asked for by name */
+    bool skips_unchanged; /* the consumer is not shown a resource again whose contents it has accepted already */
 };
 
 struct delta_client_settings {

@@ -48,13 +48,14 @@ static void note_answer(struct watched_type *type, struct bytes name, bool is_fo
     }
 }
 
-static void remember_version(struct delta_client *client, struct bytes name, struct bytes version)
+static void remember_version(struct delta_client *client, struct bytes name, struct bytes version, uint64_t fingerprint)
 {
     if (client->touched_count == client->touched_capacity) {
         client->touched_capacity = client->touched_capacity * 2 + 64;
         client->touched = memory_resize(client->touched, client->touched_capacity, sizeof *client->touched);
     }
-    client->touched[client->touched_count++] = version_table_put(client->types[client->type].held, name, version);
+    client->touched[client->touched_count++] =
+        version_table_put(client->types[client->type].held, name, version, fingerprint);
 }
 
 /* Who asked by address is answered by a resource of another name, of which the address is an alias. */
@@ -107,10 +108,16 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
         return;
     }
     begin_for_consumer(client, type);
+    /* A control plane that starts again sends everything; what is already applied need not be decoded again. */
+    uint64_t fingerprint = client->settings.types[type].skips_unchanged ? hash_bytes(resource->value) : 0;
+    if (version_table_put_unchanged(client->types[type].held, resource->name, resource->version, fingerprint)) {
+        note_answer(&client->types[type], resource->name, true);
+        return;
+    }
     const struct delta_resource shown = { resource->name, resource->version, resource->value };
     struct result applied = consumer->update(consumer->context, type, &shown);
     if (result_is_ok(&applied)) {
-        remember_version(client, resource->name, resource->version);
+        remember_version(client, resource->name, resource->version, fingerprint);
     } else {
         version_table_unmark(client->types[type].held, resource->name);
         reject(client, resource->name, applied.message);

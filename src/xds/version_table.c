@@ -6,12 +6,14 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Entries lie one behind the other in blocks: flags, name length (2), kind of version, name, version. A handle is the
- * block's number and the offset in it. */
+/* Entries lie one behind the other in blocks: flags, name length (2), kind of version, fingerprint (8, with its flag), name,
+ * version. A handle is the block's number and the offset in it. */
 #define BLOCK_BYTES 65536u
 #define ENTRY_HEADER_BYTES 4u
 #define ENTRY_IS_MARKED 1u
 #define ENTRY_IS_DEAD 2u
+#define ENTRY_HAS_FINGERPRINT 4u
+#define FINGERPRINT_BYTES 8u
 #define KIND_HEXADECIMAL 255u
 #define SLOT_FREE 0u
 #define SLOT_TOMBSTONE UINT32_MAX
@@ -73,9 +75,28 @@ static size_t name_bytes(const uint8_t *entry)
     return (size_t)entry[1] << 8 | entry[2];
 }
 
+static size_t fingerprint_bytes(const uint8_t *entry)
+{
+    return (entry[0] & ENTRY_HAS_FINGERPRINT) != 0 ? FINGERPRINT_BYTES : 0;
+}
+
+/* 0: none. */
+static uint64_t fingerprint_of(const uint8_t *entry)
+{
+    uint64_t fingerprint = 0;
+    memcpy(&fingerprint, entry + ENTRY_HEADER_BYTES, fingerprint_bytes(entry));
+    return fingerprint;
+}
+
 static struct bytes name_of(const uint8_t *entry)
 {
-    return bytes_of(entry + ENTRY_HEADER_BYTES, name_bytes(entry));
+    return bytes_of(entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry), name_bytes(entry));
+}
+
+/* Where the version lies. */
+static const uint8_t *after_name(const uint8_t *entry)
+{
+    return entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + name_bytes(entry);
 }
 
 static size_t stored_version_bytes(uint8_t kind)
@@ -85,7 +106,7 @@ static size_t stored_version_bytes(uint8_t kind)
 
 static size_t entry_bytes(const uint8_t *entry)
 {
-    return ENTRY_HEADER_BYTES + name_bytes(entry) + stored_version_bytes(entry[3]);
+    return ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + name_bytes(entry) + stored_version_bytes(entry[3]);
 }
 
 /* The slot of the name, or the one to use for it. */
@@ -155,7 +176,7 @@ static void encode_version(struct bytes version, struct encoded_version *encoded
 
 static size_t decode_version(const uint8_t *entry, uint8_t out[static VERSION_MAXIMUM_BYTES])
 {
-    const uint8_t *stored = entry + ENTRY_HEADER_BYTES + name_bytes(entry);
+    const uint8_t *stored = after_name(entry);
     if (entry[3] != KIND_HEXADECIMAL) {
         memcpy(out, stored, entry[3]);
         return entry[3];
@@ -168,10 +189,12 @@ static size_t decode_version(const uint8_t *entry, uint8_t out[static VERSION_MA
     return (size_t)length;
 }
 
-static uint32_t append_entry(struct version_table *table, struct bytes name, const struct encoded_version *version)
+static uint32_t append_entry(
+    struct version_table *table, struct bytes name, const struct encoded_version *version, uint64_t fingerprint)
 {
     size_t version_bytes = stored_version_bytes(version->kind);
-    size_t length = ENTRY_HEADER_BYTES + name.length + version_bytes;
+    size_t before_name = ENTRY_HEADER_BYTES + (fingerprint != 0 ? FINGERPRINT_BYTES : 0);
+    size_t length = before_name + name.length + version_bytes;
     if (table->block_count == 0 || table->blocks[table->block_count - 1]->used + length > BLOCK_BYTES) {
         table->blocks = memory_resize(table->blocks, table->block_count + 1, sizeof *table->blocks);
         struct block *block = memory_allocate(sizeof *block);
@@ -181,13 +204,14 @@ static uint32_t append_entry(struct version_table *table, struct bytes name, con
     struct block *block = table->blocks[table->block_count - 1];
     uint32_t handle = (uint32_t)((table->block_count - 1) * BLOCK_BYTES + block->used);
     uint8_t *entry = block->bytes + block->used;
-    entry[0] = 0;
+    entry[0] = fingerprint != 0 ? ENTRY_HAS_FINGERPRINT : 0;
     entry[1] = (uint8_t)(name.length >> 8);
     entry[2] = (uint8_t)name.length;
     entry[3] = version->kind;
-    memcpy(entry + ENTRY_HEADER_BYTES, name.data, name.length);
+    memcpy(entry + ENTRY_HEADER_BYTES, &fingerprint, before_name - ENTRY_HEADER_BYTES);
+    memcpy(entry + before_name, name.data, name.length);
     if (version_bytes > 0) {
-        memcpy(entry + ENTRY_HEADER_BYTES + name.length, version->bytes, version_bytes);
+        memcpy(entry + before_name + name.length, version->bytes, version_bytes);
     }
     block->used += (uint32_t)length;
     table->live_bytes += length;
@@ -226,7 +250,41 @@ static void make_room(struct version_table *table)
     }
 }
 
-uint32_t version_table_put(struct version_table *table, struct bytes name, struct bytes version)
+/* In place, where what is stored has the same size. */
+static bool overwrite(uint8_t *entry, const struct encoded_version *version, uint64_t fingerprint)
+{
+    size_t length = stored_version_bytes(version->kind);
+    if (stored_version_bytes(entry[3]) != length || (fingerprint_bytes(entry) > 0) != (fingerprint != 0)) {
+        return false;
+    }
+    entry[0] &= (uint8_t)~ENTRY_IS_MARKED;
+    entry[3] = version->kind;
+    memcpy(entry + ENTRY_HEADER_BYTES, &fingerprint, fingerprint_bytes(entry));
+    if (length > 0) {
+        memcpy(entry + (after_name(entry) - entry), version->bytes, length);
+    }
+    return true;
+}
+
+bool version_table_put_unchanged(
+    struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint)
+{
+    bool is_found;
+    size_t slot = find_slot(table, name, &is_found);
+    if (!is_found || fingerprint == 0 || fingerprint_of(entry_at(table, table->slots[slot] - 1)) != fingerprint) {
+        return false;
+    }
+    struct encoded_version encoded;
+    encode_version(version, &encoded);
+    uint32_t handle = table->slots[slot] - 1;
+    if (!overwrite(entry_at(table, handle), &encoded, fingerprint)) {
+        kill_entry(table, handle);
+        table->slots[slot] = append_entry(table, name, &encoded, fingerprint) + 1;
+    }
+    return true;
+}
+
+uint32_t version_table_put(struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint)
 {
     assert(name.length > 0 && name.length <= RESOURCE_NAME_MAXIMUM_BYTES);
     struct encoded_version encoded;
@@ -236,14 +294,7 @@ uint32_t version_table_put(struct version_table *table, struct bytes name, struc
     size_t slot = find_slot(table, name, &is_found);
     if (is_found) {
         uint32_t handle = table->slots[slot] - 1;
-        uint8_t *entry = entry_at(table, handle);
-        size_t length = stored_version_bytes(encoded.kind);
-        if (stored_version_bytes(entry[3]) == length) {
-            entry[0] &= (uint8_t)~ENTRY_IS_MARKED;
-            entry[3] = encoded.kind;
-            if (length > 0) {
-                memcpy(entry + ENTRY_HEADER_BYTES + name.length, encoded.bytes, length);
-            }
+        if (overwrite(entry_at(table, handle), &encoded, fingerprint)) {
             return handle;
         }
         kill_entry(table, handle);
@@ -251,7 +302,7 @@ uint32_t version_table_put(struct version_table *table, struct bytes name, struc
         table->slots_used += table->slots[slot] == SLOT_FREE;
         table->count++;
     }
-    uint32_t handle = append_entry(table, name, &encoded);
+    uint32_t handle = append_entry(table, name, &encoded, fingerprint);
     table->slots[slot] = handle + 1;
     return handle;
 }
@@ -260,7 +311,7 @@ void version_table_forget_version(struct version_table *table, uint32_t handle)
 {
     const uint8_t *entry = entry_at(table, handle);
     if (!(entry[0] & ENTRY_IS_DEAD)) {
-        (void)version_table_put(table, name_of(entry), bytes_of("", 0));
+        (void)version_table_put(table, name_of(entry), bytes_of("", 0), 0);
     }
 }
 
@@ -330,7 +381,9 @@ void version_table_tidy(struct version_table *table)
     uint32_t position = 0;
     struct version_entry entry;
     while (version_table_next(&old, &position, &entry)) {
-        uint32_t handle = version_table_put(table, entry.name, bytes_of(entry.version, entry.version_bytes));
+        uint64_t fingerprint = fingerprint_of(entry_at(&old, entry.handle));
+        uint32_t handle =
+            version_table_put(table, entry.name, bytes_of(entry.version, entry.version_bytes), fingerprint);
         if (entry.is_marked) {
             version_table_mark(table, handle);
         }

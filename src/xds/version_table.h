@@ -1,4 +1,4 @@
-/* Names of resources and the versions they were accepted in, kept small: 100,000 of them cost about 7 MB. For one thread.
+/* Names of resources and the versions they were accepted in, kept small: 100,000 of them cost about 8 MB. For one thread.
  *
  * Versions that are lower-case hexadecimal of up to 64 bits (what istiod sends) take 8 bytes; others are kept as text up to
  * VERSION_MAXIMUM_BYTES; longer ones are kept as the empty version, which makes the control plane send the resource again. */
@@ -18,10 +18,13 @@ void version_table_free(struct version_table *table);
 size_t version_table_count(const struct version_table *table);
 bool version_table_has(const struct version_table *table, struct bytes name);
 
-/* Sets the version and takes away the mark. The name is at most RESOURCE_NAME_MAXIMUM_BYTES long and not empty. Returns a handle to
- * the entry, valid until version_table_tidy. */
-uint32_t version_table_put(struct version_table *table, struct bytes name, struct bytes version);
-/* Makes the version empty. */
+/* Sets the version and takes away the mark. The name is at most RESOURCE_NAME_MAXIMUM_BYTES long and not empty. `fingerprint` is of
+ * the resource's contents; 0: none is kept. Returns a handle to the entry, valid until version_table_tidy. */
+uint32_t version_table_put(struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint);
+/* The same, but only when the name is held with this very fingerprint; else false, and nothing is changed. */
+bool version_table_put_unchanged(
+    struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint);
+/* Makes the version empty and forgets the fingerprint. */
 void version_table_forget_version(struct version_table *table, uint32_t handle);
 bool version_table_remove(struct version_table *table, struct bytes name); /* whether it was there */
 

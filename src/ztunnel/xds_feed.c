@@ -258,8 +258,8 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
     struct xds_feed *feed = NEW(struct xds_feed);
     feed->settings = *settings;
     feed->loop = control;
-    feed->types[TYPE_ADDRESS] = (struct delta_type){ ADDRESS_TYPE_URL, settings->configuration->xds_on_demand };
-    feed->types[TYPE_AUTHORIZATION] = (struct delta_type){ AUTHORIZATION_TYPE_URL, false };
+    feed->types[TYPE_ADDRESS] = (struct delta_type){ ADDRESS_TYPE_URL, settings->configuration->xds_on_demand, true };
+    feed->types[TYPE_AUTHORIZATION] = (struct delta_type){ AUTHORIZATION_TYPE_URL, false, false };
     feed->local_identities = hash_map_new();
     feed->local_workloads = hash_map_new();
     feed->is_shared = settings->configuration->proxy_mode == PROXY_MODE_SHARED;

@@ -95,7 +95,7 @@ static void on_ready(void *context)
     writer_add_string(&((struct fixture *)context)->told, "ready;");
 }
 
-static const struct delta_type types[] = { { ADDRESS, true }, { AUTHORIZATION, false } };
+static const struct delta_type types[] = { { ADDRESS, true, true }, { AUTHORIZATION, false, false } };
 
 static int set_up(void **state)
 {
@@ -209,6 +209,25 @@ static void what_is_refused_is_named_and_not_remembered(void **state)
     respond(fixture, &response, AUTHORIZATION);
     assert_true(last_request_has(fixture, "a: it is bad; c: it is bad"));
     assert_int_equal(delta_client_resource_count(fixture->client, 1), 1);
+}
+
+static void contents_accepted_before_are_not_shown_again(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer first = writer_growing(), again = writer_growing(), changed = writer_growing();
+    add_resource(&first, ADDRESS, "a", "x");
+    add_resource(&first, ADDRESS, "b", "x");
+    respond(fixture, &first, ADDRESS);
+    add_resource(&again, ADDRESS, "a", "x");
+    add_resource(&again, ADDRESS, "b", "y");
+    respond(fixture, &again, ADDRESS);
+    protobuf_add_string(&changed, 6, bytes_of_string("b"));
+    add_resource(&changed, ADDRESS, "a", "z");
+    respond(fixture, &changed, ADDRESS);
+    assert_non_null(strstr(writer_string(&fixture->told), "+a +b commit;"));
+    assert_non_null(strstr(writer_string(&fixture->told), "begin0 +b commit;begin0 +a -b commit;"));
+    assert_int_equal(delta_client_resource_count(fixture->client, 0), 1);
 }
 
 static void a_response_of_two_types_is_aborted_and_refused(void **state)
@@ -394,6 +413,7 @@ int main(void)
         TEST(one_response_is_one_change_with_removals_last),
         TEST(readiness_needs_an_accepted_answer_of_each_type_that_is_not_on_demand),
         TEST(what_is_refused_is_named_and_not_remembered),
+        TEST(contents_accepted_before_are_not_shown_again),
         TEST(a_response_of_two_types_is_aborted_and_refused),
         TEST(an_unknown_type_is_acknowledged),
         TEST(a_stream_that_ends_inside_a_response_aborts_it_and_comes_again),

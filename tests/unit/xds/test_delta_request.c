@@ -76,7 +76,7 @@ static void an_on_demand_reconnect_is_the_references(void **state)
 {
     (void)state;
     struct version_table *held = version_table_new();
-    (void)version_table_put(held, bytes_of_string("a"), bytes_of_string("9f"));
+    (void)version_table_put(held, bytes_of_string("a"), bytes_of_string("9f"), 0);
     const struct delta_first_request request = {
         .node = bytes_of("\x0a\x01x", 3), .type_url = ADDRESS, .is_on_demand = true, .held = held
     };
@@ -112,7 +112,7 @@ static void what_does_not_fit_is_left_out_and_marked(void **state)
     for (size_t i = 0; i < count; i++) {
         char name[80];
         snprintf(name, sizeof name, "Kubernetes//Pod/a-namespace-of-some-length/pod-%zu", i);
-        (void)version_table_put(held, bytes_of_string(name), bytes_of_string("b98fc29277397031"));
+        (void)version_table_put(held, bytes_of_string(name), bytes_of_string("b98fc29277397031"), 0);
     }
     const struct delta_first_request request = { .node = bytes_of("\x0a\x01x", 3), .type_url = ADDRESS, .held = held };
     struct writer out = writer_growing();

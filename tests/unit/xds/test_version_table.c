@@ -8,7 +8,7 @@
 
 static void put(struct version_table *table, const char *name, const char *version)
 {
-    (void)version_table_put(table, bytes_of_string(name), bytes_of_string(version));
+    (void)version_table_put(table, bytes_of_string(name), bytes_of_string(version), 0);
 }
 
 /* The version of a name, "-" when absent. */
@@ -47,8 +47,8 @@ static void a_version_too_long_to_keep_becomes_empty(void **state)
     char longest[VERSION_MAXIMUM_BYTES + 2];
     memset(longest, 'x', sizeof longest);
     struct version_table *table = version_table_new();
-    (void)version_table_put(table, bytes_of_string("fits"), bytes_of(longest, VERSION_MAXIMUM_BYTES));
-    (void)version_table_put(table, bytes_of_string("does not"), bytes_of(longest, VERSION_MAXIMUM_BYTES + 1));
+    (void)version_table_put(table, bytes_of_string("fits"), bytes_of(longest, VERSION_MAXIMUM_BYTES), 0);
+    (void)version_table_put(table, bytes_of_string("does not"), bytes_of(longest, VERSION_MAXIMUM_BYTES + 1), 0);
     assert_int_equal(strlen(version_of(table, "fits")), VERSION_MAXIMUM_BYTES);
     assert_string_equal(version_of(table, "does not"), "");
     version_table_free(table);
@@ -58,7 +58,7 @@ static void marks_last_until_the_next_put(void **state)
 {
     (void)state;
     struct version_table *table = version_table_new();
-    uint32_t handle = version_table_put(table, bytes_of_string("a"), bytes_of_string("1"));
+    uint32_t handle = version_table_put(table, bytes_of_string("a"), bytes_of_string("1"), 0);
     struct version_entry entry;
     uint32_t position = 0;
     version_table_mark(table, handle);
@@ -75,7 +75,7 @@ static void a_forgotten_version_is_empty_and_its_name_stays(void **state)
 {
     (void)state;
     struct version_table *table = version_table_new();
-    uint32_t handle = version_table_put(table, bytes_of_string("a"), bytes_of_string("1f"));
+    uint32_t handle = version_table_put(table, bytes_of_string("a"), bytes_of_string("1f"), 0);
     version_table_forget_version(table, handle);
     version_table_forget_version(table, handle);
     assert_string_equal(version_of(table, "a"), "");
@@ -99,7 +99,7 @@ static void it_agrees_with_a_plain_map_over_many_changes(void **state)
             memory_free(before);
         } else {
             snprintf(version, sizeof version, random_below(2) ? "%llx" : "v%llx", (unsigned long long)random_u64());
-            (void)version_table_put(table, key, bytes_of_string(version));
+            (void)version_table_put(table, key, bytes_of_string(version), 0);
             memory_free(hash_map_put(oracle, key, string_duplicate(version)));
         }
         if (i % 100 == 0) {
@@ -121,6 +121,52 @@ static void it_agrees_with_a_plain_map_over_many_changes(void **state)
     version_table_free(table);
 }
 
+static void contents_are_unchanged_only_while_their_fingerprint_is_held(void **state)
+{
+    (void)state;
+    struct version_table *table = version_table_new();
+    struct bytes name = bytes_of_string("a"), first = bytes_of_string("1"), second = bytes_of_string("not hex");
+    assert_false(version_table_put_unchanged(table, name, first, 7));
+    assert_int_equal(version_table_count(table), 0);
+    uint32_t handle = version_table_put(table, name, first, 7);
+    version_table_mark(table, handle);
+    assert_false(version_table_put_unchanged(table, name, second, 8));
+    assert_true(version_table_put_unchanged(table, name, second, 7));
+    assert_string_equal(version_of(table, "a"), "not hex");
+    assert_int_equal(version_table_count(table), 1);
+    handle = version_table_put(table, name, first, 9);
+    assert_false(version_table_put_unchanged(table, name, first, 7));
+    version_table_forget_version(table, handle);
+    assert_false(version_table_put_unchanged(table, name, first, 9));
+    assert_false(version_table_put_unchanged(table, name, first, 0));
+    (void)version_table_put(table, name, first, 9);
+    assert_true(version_table_remove(table, name));
+    assert_false(version_table_put_unchanged(table, name, first, 9));
+    version_table_free(table);
+}
+
+static void fingerprints_survive_tidying(void **state)
+{
+    (void)state;
+    struct version_table *table = version_table_new();
+    char name[32];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(name, sizeof name, "namespace/name-%d", i);
+        (void)version_table_put(table, bytes_of_string(name), bytes_of_string("1"), (uint64_t)i + 1);
+    }
+    for (int i = 0; i < 19000; i++) {
+        snprintf(name, sizeof name, "namespace/name-%d", i);
+        assert_true(version_table_remove(table, bytes_of_string(name)));
+    }
+    version_table_tidy(table);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(name, sizeof name, "namespace/name-%d", i);
+        struct bytes key = bytes_of_string(name);
+        assert_int_equal(version_table_put_unchanged(table, key, bytes_of_string("1"), (uint64_t)i + 1), i >= 19000);
+    }
+    version_table_free(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +174,8 @@ int main(void)
         cmocka_unit_test(a_version_too_long_to_keep_becomes_empty),
         cmocka_unit_test(marks_last_until_the_next_put),
         cmocka_unit_test(a_forgotten_version_is_empty_and_its_name_stays),
+        cmocka_unit_test(contents_are_unchanged_only_while_their_fingerprint_is_held),
+        cmocka_unit_test(fingerprints_survive_tidying),
         cmocka_unit_test(it_agrees_with_a_plain_map_over_many_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
