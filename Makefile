@@ -244,6 +244,7 @@ threaded: $(THREADED_BINARIES)
 bench: deps
 	@$(RUN) all bench-binaries
 	@/usr/bin/python3 bench/run.py
+	@/usr/bin/python3 bench/control_plane.py
 
 # ---- daily ones ---------------------------------------------------------------------------------------------------
 
