@@ -19,7 +19,7 @@ struct arena_block {
 
 static void add_block(struct arena *arena, size_t capacity)
 {
-    struct arena_block *block = memory_allocate_zeroed(1, sizeof *block + capacity);
+    struct arena_block *block = memory_allocate(sizeof *block + capacity);
     block->capacity = capacity;
     block->next = arena->blocks;
     arena->blocks = block;
@@ -53,14 +53,14 @@ void *arena_allocate(struct arena *arena, size_t size)
     rounded -= rounded % ARENA_ALIGNMENT;
     arena->total_bytes += rounded;
     if (rounded > ARENA_FIRST_BLOCK_BYTES) {
-        return allocate_alone(arena, rounded);
+        return memset(allocate_alone(arena, rounded), 0, rounded);
     }
     if (arena->blocks == NULL || arena->blocks->capacity - arena->used_in_block < rounded) {
         add_block(arena, arena->blocks == NULL ? ARENA_FIRST_BLOCK_BYTES : ARENA_BLOCK_BYTES);
     }
     void *memory = arena->blocks->data + arena->used_in_block;
     arena->used_in_block += rounded;
-    return memory;
+    return memset(memory, 0, rounded); /* not the block as a whole: most arenas use little of it */
 }
 
 char *arena_string(struct arena *arena, const char *text)

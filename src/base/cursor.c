@@ -4,6 +4,9 @@
 
 uint64_t cursor_varint(struct cursor *cursor)
 {
+    if (!cursor->has_failed && cursor_left(cursor) > 0 && *cursor->at < 0x80) {
+        return *cursor->at++; /* most are one byte */
+    }
     uint64_t value = 0;
     for (unsigned i = 0; i < VARINT_BYTES_MAXIMUM; i++) {
         uint8_t byte = cursor_u8(cursor);

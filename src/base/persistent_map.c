@@ -57,7 +57,9 @@ struct entry {
     struct bytes key;
     uint64_t hash;
     void *value;
-    bool is_new; /* found out by put: the key was not there before */
+    bool is_new;    /* found out by put: the key was not there before */
+    bool keeps_old; /* asked of put: a value that is there stays */
+    void **old;     /* where put tells it; NULL: nobody asks, and it is released */
 };
 
 static struct branch *as_branch(struct persistent_map_node *node)
@@ -264,6 +266,13 @@ static struct persistent_map_node *join(struct persistent_map_node *left, uint64
 
 static struct persistent_map_node *replace_leaf(struct persistent_map_node *node, const struct entry *entry)
 {
+    if (entry->old != NULL) {
+        *entry->old = value_of(node);
+        if (entry->keeps_old) {
+            return node;
+        }
+        entry->type->reference(*entry->old);
+    }
     if (is_bare_value(node) || !is_only_reference(&node->references)) {
         node_release(entry->type, node);
         return new_leaf(entry);
@@ -477,23 +486,44 @@ static struct persistent_map *make_own_map(const struct persistent_map_type *typ
     return copy;
 }
 
+static struct persistent_map *put_entry(struct persistent_map *map, struct entry *entry)
+{
+    entry->hash = hash_bytes(entry->key);
+    if (entry->old != NULL) {
+        *entry->old = NULL;
+    }
+    if (map == NULL) {
+        return new_map(new_leaf(entry), 1);
+    }
+    map = make_own_map(entry->type, map);
+    map->root = put_at(map->root, 0, entry);
+    map->count += entry->is_new ? 1 : 0;
+    return map;
+}
+
 struct persistent_map *persistent_map_put(
     const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value)
 {
-    struct entry entry = { type, key, hash_bytes(key), value, false };
-    if (map == NULL) {
-        return new_map(new_leaf(&entry), 1);
-    }
-    map = make_own_map(type, map);
-    map->root = put_at(map->root, 0, &entry);
-    map->count += entry.is_new ? 1 : 0;
-    return map;
+    return put_entry(map, &(struct entry){ .type = type, .key = key, .value = value });
+}
+
+struct persistent_map *persistent_map_exchange(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value, void **replaced)
+{
+    return put_entry(map, &(struct entry){ .type = type, .key = key, .value = value, .old = replaced });
+}
+
+struct persistent_map *persistent_map_put_new(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value, void **present)
+{
+    return put_entry(
+        map, &(struct entry){ .type = type, .key = key, .value = value, .keeps_old = true, .old = present });
 }
 
 struct persistent_map *persistent_map_remove(
     const struct persistent_map_type *type, struct persistent_map *map, struct bytes key)
 {
-    struct entry entry = { type, key, hash_bytes(key), NULL, false };
+    struct entry entry = { .type = type, .key = key, .hash = hash_bytes(key) };
     if (map == NULL || get_hashed(type, map, key, entry.hash) == NULL) {
         return map;
     }

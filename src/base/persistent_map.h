@@ -28,6 +28,12 @@ void *persistent_map_get(const struct persistent_map_type *type, const struct pe
  * reference to `map`, and works in place where that was the only one: bulk building does not copy. */
 struct persistent_map *persistent_map_put(
     const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value);
+/* The same, and says what was bound before: `*replaced` is its value, whose reference is now the caller's, or NULL. */
+struct persistent_map *persistent_map_exchange(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value, void **replaced);
+/* Only where the key is not bound yet: else `*present` is its value, borrowed from the map, and `value` stays the caller's. */
+struct persistent_map *persistent_map_put_new(
+    const struct persistent_map_type *type, struct persistent_map *map, struct bytes key, void *value, void **present);
 struct persistent_map *persistent_map_remove(
     const struct persistent_map_type *type, struct persistent_map *map, struct bytes key);
 

@@ -138,16 +138,38 @@ size_t bytes_utf8_length(struct bytes text)
     return length;
 }
 
+/* How many of the first bytes are ASCII, eight at a time. */
+static size_t ascii_length(struct bytes text)
+{
+    size_t length = 0;
+    while (text.length - length >= sizeof(uint64_t)) {
+        uint64_t eight;
+        memcpy(&eight, text.data + length, sizeof eight);
+        if ((eight & 0x8080808080808080ULL) != 0) {
+            break;
+        }
+        length += sizeof eight;
+    }
+    while (length < text.length && text.data[length] < 0x80) {
+        length++;
+    }
+    return length;
+}
+
 bool bytes_is_utf8(struct bytes text)
 {
-    while (text.length > 0) {
+    for (;;) {
+        size_t ascii = ascii_length(text);
+        text = bytes_of(text.data + ascii, text.length - ascii);
+        if (text.length == 0) {
+            return true;
+        }
         size_t length = bytes_utf8_length(text);
         if (length == 0) {
             return false;
         }
         text = bytes_of(text.data + length, text.length - length);
     }
-    return true;
 }
 
 static int hexadecimal_value(char digit)

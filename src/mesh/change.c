@@ -169,12 +169,18 @@ static bool has_given_up_address(const struct workload *old, const struct worklo
 void mesh_change_upsert_workload(struct mesh_change *change, struct workload *workload)
 {
     struct bytes uid = bytes_of_string(workload_text(workload, WORKLOAD_UID));
-    struct workload *old = take_out_workload(change, uid);
+    void *replaced;
+    change->next->workloads =
+        persistent_map_exchange(&workload_map_type, change->next->workloads, uid, workload, &replaced);
+    struct workload *old = replaced;
+    if (old != NULL) {
+        index_workload(change, old, false);
+        set_endpoints(change, old, false);
+    }
     note_policing(change, old, workload);
     change->has_departures = change->has_departures || (old != NULL && has_given_up_address(old, workload));
     index_workload(change, workload, true);
     set_endpoints(change, workload, true);
-    change->next->workloads = persistent_map_put(&workload_map_type, change->next->workloads, uid, workload);
     workload_release(old);
     change->has_changed = true;
 }

@@ -132,16 +132,25 @@ const struct index_list *index_find(const struct persistent_map *index, const st
 struct persistent_map *index_add(
     struct persistent_map *index, const struct index_key *key, void *item, uint64_t change_number)
 {
-    struct index_list *old = persistent_map_get(&index_map_type, index, index_key_bytes(key));
-    bool is_ours = old != NULL && old->made_by == change_number;
+    /* Mostly nothing is there yet. */
+    struct index_list *list = list_new(index_key_bytes(key), 1, change_number);
+    list_append(list, item);
+    void *present;
+    index = persistent_map_put_new(&index_map_type, index, index_key_bytes(key), list, &present);
+    if (present == NULL) {
+        return index;
+    }
+    list_release(list);
+    struct index_list *old = present;
+    bool is_ours = old->made_by == change_number;
     if (is_ours && old->count < old->capacity) {
         list_append(old, item);
         return index;
     }
     /* Lists are as long as they need to be, except where one change adds again and again: then they double. */
-    uint32_t capacity = old == NULL ? 1 : is_ours ? old->count * 2 : old->count + 1;
-    struct index_list *list = list_new(index_key_bytes(key), capacity, change_number);
-    for (uint32_t i = 0; old != NULL && i < old->count; i++) {
+    uint32_t capacity = is_ours ? old->count * 2 : old->count + 1;
+    list = list_new(index_key_bytes(key), capacity, change_number);
+    for (uint32_t i = 0; i < old->count; i++) {
         list_append(list, old->items[i]);
     }
     list_append(list, item);

@@ -6,12 +6,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define BUCKETS_LEAST 64
+#define SLOTS_LEAST 64
+
+/* Open addressing. The upper half of a part's hash stands beside its address: only the part that is meant is looked at. */
+struct slot {
+    struct interned *part; /* NULL: free */
+    uint32_t tag;
+};
 
 static struct {
     pthread_mutex_t mutex;
-    struct interned **buckets;
-    size_t bucket_count; /* a power of two */
+    struct slot *slots;
+    size_t slot_count; /* a power of two, at least a quarter of it free */
     size_t count;
 } table = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
@@ -26,20 +32,35 @@ static const uint8_t *key_of(const struct interned *part)
     return (const uint8_t *)part->derived + part->derived_bytes;
 }
 
-static void resize(size_t bucket_count)
+static uint32_t tag_of(uint64_t hash)
 {
-    struct interned **buckets = memory_allocate_zeroed(bucket_count, sizeof *buckets);
-    for (size_t i = 0; i < table.bucket_count; i++) {
-        for (struct interned *part = table.buckets[i], *next; part != NULL; part = next) {
-            next = part->next;
-            struct interned **bucket = &buckets[part->hash & (bucket_count - 1)];
-            part->next = *bucket;
-            *bucket = part;
+    return (uint32_t)(hash >> 32);
+}
+
+static void insert(struct slot *slots, size_t slot_count, struct interned *part)
+{
+    size_t i = part->hash & (slot_count - 1);
+    while (slots[i].part != NULL) {
+        i = (i + 1) & (slot_count - 1);
+    }
+    slots[i] = (struct slot){ part, tag_of(part->hash) };
+}
+
+static void make_room(void)
+{
+    if ((table.count + 1) * 4 <= table.slot_count * 3) {
+        return;
+    }
+    size_t slot_count = table.slot_count == 0 ? SLOTS_LEAST : 2 * table.slot_count;
+    struct slot *slots = memory_allocate_zeroed(slot_count, sizeof *slots);
+    for (size_t i = 0; i < table.slot_count; i++) {
+        if (table.slots[i].part != NULL) {
+            insert(slots, slot_count, table.slots[i].part);
         }
     }
-    memory_free(table.buckets);
-    table.buckets = buckets;
-    table.bucket_count = bucket_count;
+    memory_free(table.slots);
+    table.slots = slots;
+    table.slot_count = slot_count;
 }
 
 /* False for one that its last holder is about to free. */
@@ -57,10 +78,11 @@ static bool take_reference(struct interned *part)
 
 static struct interned *find(struct bytes key, size_t derived_bytes, uint64_t hash)
 {
-    struct interned *part = table.buckets[hash & (table.bucket_count - 1)];
-    for (; part != NULL; part = part->next) {
-        if (part->hash == hash && part->key_length == key.length && part->derived_bytes == derived_bytes &&
-            memcmp(key_of(part), key.data, key.length) == 0 && take_reference(part)) {
+    for (size_t i = hash & (table.slot_count - 1); table.slots[i].part != NULL; i = (i + 1) & (table.slot_count - 1)) {
+        struct interned *part = table.slots[i].part;
+        if (table.slots[i].tag == tag_of(hash) && part->key_length == key.length &&
+            part->derived_bytes == derived_bytes && memcmp(key_of(part), key.data, key.length) == 0 &&
+            take_reference(part)) {
             return part;
         }
     }
@@ -75,9 +97,7 @@ static struct interned *add(struct bytes key, size_t derived_bytes, uint64_t has
     part->hash = hash;
     part->derived_bytes = (uint32_t)derived_bytes;
     memcpy((uint8_t *)part->derived + derived_bytes, key.data, key.length);
-    struct interned **bucket = &table.buckets[hash & (table.bucket_count - 1)];
-    part->next = *bucket;
-    *bucket = part;
+    insert(table.slots, table.slot_count, part);
     table.count++;
     return part;
 }
@@ -87,9 +107,7 @@ const struct interned *interned_get(struct bytes key, size_t derived_bytes,
 {
     uint64_t hash = hash_bytes(key);
     pthread_mutex_lock(&table.mutex);
-    if (table.count >= table.bucket_count) {
-        resize(table.bucket_count == 0 ? BUCKETS_LEAST : table.bucket_count * 2);
-    }
+    make_room();
     struct interned *part = find(key, derived_bytes, hash);
     if (part == NULL) {
         part = add(key, derived_bytes, hash);
@@ -105,22 +123,31 @@ const struct interned *interned_reference(const struct interned *part)
     return part;
 }
 
-static void unlink_part(struct interned *part)
+/* What follows moves up, so that no search ends too early. */
+static void take_out(const struct interned *part)
 {
-    struct interned **link = &table.buckets[part->hash & (table.bucket_count - 1)];
-    while (*link != part) {
-        link = &(*link)->next;
+    size_t mask = table.slot_count - 1, hole = part->hash & mask;
+    while (table.slots[hole].part != part) {
+        hole = (hole + 1) & mask;
     }
-    *link = part->next;
+    for (size_t i = (hole + 1) & mask; table.slots[i].part != NULL; i = (i + 1) & mask) {
+        size_t home = table.slots[i].part->hash & mask;
+        /* It may move where its home is not between the hole and its place. */
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            table.slots[hole] = table.slots[i];
+            hole = i;
+        }
+    }
+    table.slots[hole] = (struct slot){ NULL, 0 };
     table.count--;
 }
 
 static void free_empty_table(void)
 {
     if (table.count == 0) {
-        memory_free(table.buckets);
-        table.buckets = NULL;
-        table.bucket_count = 0;
+        memory_free(table.slots);
+        table.slots = NULL;
+        table.slot_count = 0;
     }
 }
 
@@ -130,7 +157,7 @@ void interned_release(const struct interned *part)
         return;
     }
     pthread_mutex_lock(&table.mutex);
-    unlink_part(counted(part));
+    take_out(part);
     free_empty_table();
     pthread_mutex_unlock(&table.mutex);
     memory_free(counted(part));

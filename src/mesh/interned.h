@@ -11,8 +11,7 @@ struct interned {
     _Atomic uint32_t references;
     uint32_t key_length, derived_bytes;
     uint64_t hash;
-    struct interned *next; /* the table's */
-    void *derived[];       /* `derived_bytes`, then the key */
+    void *derived[]; /* `derived_bytes`, then the key */
 };
 
 /* The part with this key (and this size of what is derived), referenced for the caller. When it is new, `derive` fills its `derived_bytes`; `key` is its own copy. */

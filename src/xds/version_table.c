@@ -18,6 +18,7 @@
 #define SLOT_FREE 0u
 #define SLOT_TOMBSTONE UINT32_MAX
 #define SLOTS_LEAST 64u
+#define SLOTS_SMALL 65536u
 
 struct block {
     uint32_t used;
@@ -245,8 +246,9 @@ static void resize_slots(struct version_table *table, size_t slot_count)
 static void make_room(struct version_table *table)
 {
     if ((table->slots_used + 1) * 4 > table->slot_count * 3) {
-        /* Twice the size, or the same without its tombstones. */
-        resize_slots(table, table->count * 2 > table->slot_count ? table->slot_count * 2 : table->slot_count);
+        /* Larger, or the same without its tombstones. While it is small it grows faster: every growth is a look at all names. */
+        size_t factor = table->slot_count < SLOTS_SMALL ? 4 : 2;
+        resize_slots(table, table->count * 2 > table->slot_count ? table->slot_count * factor : table->slot_count);
     }
 }
 

@@ -51,45 +51,45 @@ static const struct text_field {
     [WORKLOAD_FIELD_HOSTNAME] = { "Workload.hostname", WORKLOAD_HOSTNAME },
 };
 
-/* The repeated fields are collected in arrays that were counted before. */
+/* The repeated fields are collected in arrays of the arena, which double when they are full. */
 struct workload_walk {
     struct resource_decoder *decoder;
     struct workload_spec spec;
     struct ip_address *addresses;
     struct workload_service_spec *services;
     struct bytes *policy_keys;
+    size_t address_capacity, service_capacity, policy_capacity;
 };
 
-static void count_repeated(struct workload_walk *walk, struct bytes message)
+#define REPEATED_LEAST 4
+
+/* The array with room for one more behind its `count`. */
+static void *with_room(struct workload_walk *walk, void *array, size_t count, size_t *capacity, size_t item_size)
 {
-    size_t addresses = 0;
-    size_t services = 0;
-    size_t policies = 0;
-    struct cursor cursor = cursor_of(message);
-    struct protobuf_field field;
-    while (protobuf_next_field(&cursor, &field)) {
-        addresses += field.number == WORKLOAD_FIELD_ADDRESSES;
-        services += field.number == WORKLOAD_FIELD_SERVICES;
-        policies += field.number == WORKLOAD_FIELD_AUTHORIZATION_POLICIES;
+    if (count < *capacity) {
+        return array;
     }
-    struct arena *arena = &walk->decoder->arena;
-    walk->addresses = arena_allocate(arena, addresses * sizeof *walk->addresses);
-    walk->services = arena_allocate(arena, services * sizeof *walk->services);
-    walk->policy_keys = arena_allocate(arena, policies * sizeof *walk->policy_keys);
-    walk->spec.addresses = walk->addresses;
-    walk->spec.services = walk->services;
-    walk->spec.policy_keys = walk->policy_keys;
+    *capacity = *capacity == 0 ? REPEATED_LEAST : 2 * *capacity;
+    void *larger = arena_allocate(&walk->decoder->arena, *capacity * item_size);
+    if (count > 0) {
+        memcpy(larger, array, count * item_size);
+    }
+    return larger;
 }
 
 static bool decode_address(struct workload_walk *walk, const struct protobuf_field *field)
 {
     struct bytes raw;
+    walk->addresses =
+        with_room(walk, walk->addresses, walk->spec.address_count, &walk->address_capacity, sizeof *walk->addresses);
     return resource_message(walk->decoder, field, "Workload.addresses", &raw) &&
            resource_ip(walk->decoder, raw, &walk->addresses[walk->spec.address_count++]);
 }
 
 static bool decode_policy_key(struct workload_walk *walk, const struct protobuf_field *field)
 {
+    walk->policy_keys =
+        with_room(walk, walk->policy_keys, walk->spec.policy_count, &walk->policy_capacity, sizeof *walk->policy_keys);
     return resource_text(
         walk->decoder, field, "Workload.authorization_policies", &walk->policy_keys[walk->spec.policy_count++]);
 }
@@ -98,6 +98,8 @@ static bool decode_policy_key(struct workload_walk *walk, const struct protobuf_
 static bool decode_service(struct workload_walk *walk, const struct protobuf_field *field)
 {
     struct resource_decoder *decoder = walk->decoder;
+    walk->services =
+        with_room(walk, walk->services, walk->spec.service_count, &walk->service_capacity, sizeof *walk->services);
     struct workload_service_spec *service = &walk->services[walk->spec.service_count++];
     struct bytes entry;
     if (!resource_message(decoder, field, "Workload.services", &entry)) {
@@ -305,8 +307,10 @@ struct result workload_decode(struct bytes message, struct workload **workload)
     struct resource_decoder decoder = { 0 };
     struct workload_walk walk = { .decoder = &decoder, .spec = workload_spec_initial() };
     struct result result;
-    count_repeated(&walk, message);
     if (decode_fields(&walk, message)) {
+        walk.spec.addresses = walk.addresses;
+        walk.spec.services = walk.services;
+        walk.spec.policy_keys = walk.policy_keys;
         set_default(&walk.spec, WORKLOAD_TRUST_DOMAIN, "cluster.local");
         set_default(&walk.spec, WORKLOAD_SERVICE_ACCOUNT, "default");
         set_default(&walk.spec, WORKLOAD_CLUSTER_ID, "Kubernetes");
