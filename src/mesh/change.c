@@ -73,7 +73,11 @@ static bool repeats_earlier_address(const struct workload *workload, size_t posi
     return false;
 }
 
-static void index_workload(struct mesh_change *change, struct workload *workload, bool is_present)
+/* Calls `set` with each key under which the workload is found. */
+static void for_each_workload_key(struct mesh_change *change, struct workload *workload,
+    void (*set)(
+        struct mesh_change *change, const struct index_key *key, struct workload *workload, const void *context),
+    const void *context)
 {
     struct index_key key;
     const char *network = workload_text(workload, WORKLOAD_NETWORK);
@@ -81,17 +85,73 @@ static void index_workload(struct mesh_change *change, struct workload *workload
     for (size_t i = 0; is_found_by_address && i < workload->address_count; i++) {
         if (!repeats_earlier_address(workload, i)) {
             index_address_key(&key, INDEX_WORKLOAD_BY_ADDRESS, network, &workload->addresses[i]);
-            index_set(change, &key, workload, is_present);
+            set(change, &key, workload, context);
         }
     }
     if (workload_text(workload, WORKLOAD_HOSTNAME)[0] != '\0') {
         index_workload_key(&key, workload, INDEX_WORKLOAD_BY_HOSTNAME);
-        index_set(change, &key, workload, is_present);
+        set(change, &key, workload, context);
     }
     if (is_on_this_node(change->next, workload)) {
         index_workload_key(&key, workload, INDEX_LOCAL_WORKLOAD);
-        index_set(change, &key, workload, is_present);
+        set(change, &key, workload, context);
     }
+}
+
+static void add_key(
+    struct mesh_change *change, const struct index_key *key, struct workload *workload, const void *context)
+{
+    (void)context;
+    index_set(change, key, workload, true);
+}
+
+static void remove_key(
+    struct mesh_change *change, const struct index_key *key, struct workload *workload, const void *context)
+{
+    (void)context;
+    index_set(change, key, workload, false);
+}
+
+static void replace_key(
+    struct mesh_change *change, const struct index_key *key, struct workload *workload, const void *old)
+{
+    change->next->index = index_replace(change->next->index, key, old, workload, change->number);
+}
+
+static void index_workload(struct mesh_change *change, struct workload *workload, bool is_present)
+{
+    for_each_workload_key(change, workload, is_present ? add_key : remove_key, NULL);
+}
+
+static bool has_same_text(const struct workload *left, const struct workload *right, enum workload_text text)
+{
+    return strcmp(workload_text(left, text), workload_text(right, text)) == 0;
+}
+
+/* Whether both are found under the same keys, so that the one can take the other's place. */
+static bool has_same_keys(const struct workload *old, const struct workload *workload)
+{
+    return old->network_mode == workload->network_mode && old->address_count == workload->address_count &&
+           memcmp(old->addresses, workload->addresses, old->address_count * sizeof *old->addresses) == 0 &&
+           has_same_text(old, workload, WORKLOAD_NETWORK) && has_same_text(old, workload, WORKLOAD_NAME) &&
+           has_same_text(old, workload, WORKLOAD_NAMESPACE) && has_same_text(old, workload, WORKLOAD_HOSTNAME) &&
+           has_same_text(old, workload, WORKLOAD_SERVICE_ACCOUNT) && has_same_text(old, workload, WORKLOAD_NODE);
+}
+
+static bool has_same_services(const struct workload *old, const struct workload *workload)
+{
+    if (old->kind == workload->kind) {
+        return true;
+    }
+    if (old->service_count != workload->service_count) {
+        return false;
+    }
+    for (size_t i = 0; i < workload->service_count; i++) {
+        if (strcmp(old->services[i].key, workload->services[i].key) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The set of a service that this change may alter. */
@@ -173,13 +233,19 @@ void mesh_change_upsert_workload(struct mesh_change *change, struct workload *wo
     change->next->workloads =
         persistent_map_exchange(&workload_map_type, change->next->workloads, uid, workload, &replaced);
     struct workload *old = replaced;
-    if (old != NULL) {
-        index_workload(change, old, false);
+    if (old != NULL && !has_same_services(old, workload)) {
         set_endpoints(change, old, false);
+    }
+    if (old != NULL && has_same_keys(old, workload)) {
+        for_each_workload_key(change, workload, replace_key, old);
+    } else {
+        if (old != NULL) {
+            index_workload(change, old, false);
+        }
+        index_workload(change, workload, true);
     }
     note_policing(change, old, workload);
     change->has_departures = change->has_departures || (old != NULL && has_given_up_address(old, workload));
-    index_workload(change, workload, true);
     set_endpoints(change, workload, true);
     workload_release(old);
     change->has_changed = true;

@@ -157,6 +157,19 @@ struct persistent_map *index_add(
     return persistent_map_put(&index_map_type, index, index_key_bytes(key), list);
 }
 
+struct persistent_map *index_replace(
+    struct persistent_map *index, const struct index_key *key, const void *old, void *item, uint64_t change_number)
+{
+    const struct index_list *present = index_find(index, key);
+    if (present == NULL || present->count != 1) {
+        /* Among several the latest stands last. */
+        return index_add(index_remove(index, key, old), key, item, change_number);
+    }
+    struct index_list *list = list_new(index_key_bytes(key), 1, change_number);
+    list_append(list, item);
+    return persistent_map_put(&index_map_type, index, index_key_bytes(key), list);
+}
+
 struct persistent_map *index_remove(struct persistent_map *index, const struct index_key *key, const void *item)
 {
     const struct index_list *old = index_find(index, key);

@@ -58,6 +58,9 @@ const struct index_list *index_find(const struct persistent_map *index, const st
 /* Both consume the map; the item gets a reference of its own. `change_number` is unique per change. */
 struct persistent_map *index_add(
     struct persistent_map *index, const struct index_key *key, void *item, uint64_t change_number);
+/* The same as removing `old` and adding `item`, with less to do where `old` was alone. */
+struct persistent_map *index_replace(
+    struct persistent_map *index, const struct index_key *key, const void *old, void *item, uint64_t change_number);
 struct persistent_map *index_remove(struct persistent_map *index, const struct index_key *key, const void *item);
 
 /* The workloads that name one service, by uid. */

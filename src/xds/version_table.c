@@ -6,10 +6,11 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Entries lie one behind the other in blocks: flags, name length (2), kind of version, fingerprint (8, with its flag), name,
- * version. A handle is the block's number and the offset in it. */
+/* Entries lie one behind the other in blocks: flags, length of the name's end (2), kind of version, number of the name's beginning
+ * (2), fingerprint (8, with its flag), the name's end, version. A handle is the block's number and the offset in it. Beginnings, up to
+ * the last slash, are shared: "Kubernetes//Pod/namespace/" is a third of every name. */
 #define BLOCK_BYTES 65536u
-#define ENTRY_HEADER_BYTES 4u
+#define ENTRY_HEADER_BYTES 6u
 #define ENTRY_IS_MARKED 1u
 #define ENTRY_IS_DEAD 2u
 #define ENTRY_HAS_FINGERPRINT 4u
@@ -19,6 +20,7 @@
 #define SLOT_TOMBSTONE UINT32_MAX
 #define SLOTS_LEAST 64u
 #define SLOTS_SMALL 65536u
+#define PREFIXES_MAXIMUM 65535u
 
 struct block {
     uint32_t used;
@@ -34,6 +36,9 @@ struct version_table {
     size_t count;
     size_t dead_bytes;
     size_t live_bytes;
+    struct bytes *prefixes; /* by number - 1; 0 is none */
+    size_t prefix_count;
+    struct hash_map *prefix_numbers; /* the number in place of a value */
 };
 
 struct version_table *version_table_new(void)
@@ -41,6 +46,7 @@ struct version_table *version_table_new(void)
     struct version_table *table = NEW(struct version_table);
     table->slot_count = SLOTS_LEAST;
     table->slots = memory_allocate_zeroed(table->slot_count, sizeof *table->slots);
+    table->prefix_numbers = hash_map_new();
     return table;
 }
 
@@ -51,6 +57,11 @@ static void free_contents(struct version_table *table)
     }
     memory_free(table->blocks);
     memory_free(table->slots);
+    for (size_t i = 0; i < table->prefix_count; i++) {
+        memory_free((void *)(uintptr_t)table->prefixes[i].data);
+    }
+    memory_free(table->prefixes);
+    hash_map_free(table->prefix_numbers, NULL);
 }
 
 void version_table_free(struct version_table *table)
@@ -71,9 +82,15 @@ static uint8_t *entry_at(const struct version_table *table, uint32_t handle)
     return table->blocks[handle / BLOCK_BYTES]->bytes + handle % BLOCK_BYTES;
 }
 
-static size_t name_bytes(const uint8_t *entry)
+static size_t suffix_bytes(const uint8_t *entry)
 {
     return (size_t)entry[1] << 8 | entry[2];
+}
+
+static struct bytes prefix_of(const struct version_table *table, const uint8_t *entry)
+{
+    size_t number = (size_t)entry[4] << 8 | entry[5];
+    return number == 0 ? bytes_of(NULL, 0) : table->prefixes[number - 1];
 }
 
 static size_t fingerprint_bytes(const uint8_t *entry)
@@ -89,15 +106,35 @@ static uint64_t fingerprint_of(const uint8_t *entry)
     return fingerprint;
 }
 
-static struct bytes name_of(const uint8_t *entry)
+static struct bytes suffix_of(const uint8_t *entry)
 {
-    return bytes_of(entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry), name_bytes(entry));
+    return bytes_of(entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry), suffix_bytes(entry));
+}
+
+static bool has_name(const struct version_table *table, const uint8_t *entry, struct bytes name)
+{
+    struct bytes prefix = prefix_of(table, entry), suffix = suffix_of(entry);
+    return name.length == prefix.length + suffix.length &&
+           memcmp(name.data + prefix.length, suffix.data, suffix.length) == 0 &&
+           (prefix.length == 0 || memcmp(name.data, prefix.data, prefix.length) == 0);
+}
+
+/* The whole name, put together in `memory`. */
+static struct bytes name_of(
+    const struct version_table *table, const uint8_t *entry, uint8_t memory[static RESOURCE_NAME_MAXIMUM_BYTES])
+{
+    struct bytes prefix = prefix_of(table, entry), suffix = suffix_of(entry);
+    if (prefix.length > 0) {
+        memcpy(memory, prefix.data, prefix.length);
+    }
+    memcpy(memory + prefix.length, suffix.data, suffix.length);
+    return bytes_of(memory, prefix.length + suffix.length);
 }
 
 /* Where the version lies. */
 static const uint8_t *after_name(const uint8_t *entry)
 {
-    return entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + name_bytes(entry);
+    return entry + ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + suffix_bytes(entry);
 }
 
 static size_t stored_version_bytes(uint8_t kind)
@@ -107,7 +144,7 @@ static size_t stored_version_bytes(uint8_t kind)
 
 static size_t entry_bytes(const uint8_t *entry)
 {
-    return ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + name_bytes(entry) + stored_version_bytes(entry[3]);
+    return ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + suffix_bytes(entry) + stored_version_bytes(entry[3]);
 }
 
 /* The slot of the name, or the one to use for it. */
@@ -123,7 +160,7 @@ static size_t find_slot(const struct version_table *table, struct bytes name, bo
         }
         if (slot == SLOT_TOMBSTONE) {
             reusable = reusable != SIZE_MAX ? reusable : i;
-        } else if (bytes_equal(name_of(entry_at(table, slot - 1)), name)) {
+        } else if (has_name(table, entry_at(table, slot - 1), name)) {
             *is_found = true;
             return i;
         }
@@ -190,12 +227,39 @@ static size_t decode_version(const uint8_t *entry, uint8_t out[static VERSION_MA
     return (size_t)length;
 }
 
+/* The number of the name's beginning, which it is told the length of; 0 where there is none, or too many are known. */
+static size_t share_prefix(struct version_table *table, struct bytes name, size_t *prefix_bytes)
+{
+    const uint8_t *slash = memrchr(name.data, '/', name.length);
+    struct bytes prefix = bytes_of(name.data, slash == NULL ? 0 : (size_t)(slash + 1 - name.data));
+    *prefix_bytes = 0;
+    if (prefix.length == 0) {
+        return 0;
+    }
+    size_t number = (size_t)(uintptr_t)hash_map_get(table->prefix_numbers, prefix);
+    if (number == 0 && table->prefix_count < PREFIXES_MAXIMUM) {
+        if ((table->prefix_count & (table->prefix_count - 1)) == 0) {
+            size_t capacity = table->prefix_count == 0 ? 1 : 2 * table->prefix_count;
+            table->prefixes = memory_resize(table->prefixes, capacity, sizeof *table->prefixes);
+        }
+        uint8_t *copy = memory_allocate(prefix.length);
+        memcpy(copy, prefix.data, prefix.length);
+        table->prefixes[table->prefix_count] = bytes_of(copy, prefix.length);
+        number = ++table->prefix_count;
+        hash_map_put(table->prefix_numbers, prefix, (void *)(uintptr_t)number);
+    }
+    *prefix_bytes = number != 0 ? prefix.length : 0;
+    return number;
+}
+
 static uint32_t append_entry(
     struct version_table *table, struct bytes name, const struct encoded_version *version, uint64_t fingerprint)
 {
-    size_t version_bytes = stored_version_bytes(version->kind);
+    size_t version_bytes = stored_version_bytes(version->kind), prefix_bytes;
+    size_t prefix_number = share_prefix(table, name, &prefix_bytes);
+    struct bytes suffix = bytes_of(name.data + prefix_bytes, name.length - prefix_bytes);
     size_t before_name = ENTRY_HEADER_BYTES + (fingerprint != 0 ? FINGERPRINT_BYTES : 0);
-    size_t length = before_name + name.length + version_bytes;
+    size_t length = before_name + suffix.length + version_bytes;
     if (table->block_count == 0 || table->blocks[table->block_count - 1]->used + length > BLOCK_BYTES) {
         table->blocks = memory_resize(table->blocks, table->block_count + 1, sizeof *table->blocks);
         struct block *block = memory_allocate(sizeof *block);
@@ -206,13 +270,15 @@ static uint32_t append_entry(
     uint32_t handle = (uint32_t)((table->block_count - 1) * BLOCK_BYTES + block->used);
     uint8_t *entry = block->bytes + block->used;
     entry[0] = fingerprint != 0 ? ENTRY_HAS_FINGERPRINT : 0;
-    entry[1] = (uint8_t)(name.length >> 8);
-    entry[2] = (uint8_t)name.length;
+    entry[1] = (uint8_t)(suffix.length >> 8);
+    entry[2] = (uint8_t)suffix.length;
     entry[3] = version->kind;
+    entry[4] = (uint8_t)(prefix_number >> 8);
+    entry[5] = (uint8_t)prefix_number;
     memcpy(entry + ENTRY_HEADER_BYTES, &fingerprint, before_name - ENTRY_HEADER_BYTES);
-    memcpy(entry + before_name, name.data, name.length);
+    memcpy(entry + before_name, suffix.data, suffix.length);
     if (version_bytes > 0) {
-        memcpy(entry + before_name + name.length, version->bytes, version_bytes);
+        memcpy(entry + before_name + suffix.length, version->bytes, version_bytes);
     }
     block->used += (uint32_t)length;
     table->live_bytes += length;
@@ -236,8 +302,13 @@ static void resize_slots(struct version_table *table, size_t slot_count)
     table->slots_used = table->count;
     for (size_t i = 0; i < count_before; i++) {
         if (before[i] != SLOT_FREE && before[i] != SLOT_TOMBSTONE) {
-            bool is_found;
-            table->slots[find_slot(table, name_of(entry_at(table, before[i] - 1)), &is_found)] = before[i];
+            uint8_t memory[RESOURCE_NAME_MAXIMUM_BYTES];
+            struct bytes name = name_of(table, entry_at(table, before[i] - 1), memory);
+            size_t slot = hash_bytes(name) & (slot_count - 1);
+            while (table->slots[slot] != SLOT_FREE) {
+                slot = (slot + 1) & (slot_count - 1);
+            }
+            table->slots[slot] = before[i];
         }
     }
     memory_free(before);
@@ -313,7 +384,8 @@ void version_table_forget_version(struct version_table *table, uint32_t handle)
 {
     const uint8_t *entry = entry_at(table, handle);
     if (!(entry[0] & ENTRY_IS_DEAD)) {
-        (void)version_table_put(table, name_of(entry), bytes_of("", 0), 0);
+        uint8_t memory[RESOURCE_NAME_MAXIMUM_BYTES];
+        (void)version_table_put(table, name_of(table, entry, memory), bytes_of("", 0), 0);
     }
 }
 
@@ -358,7 +430,7 @@ bool version_table_next(const struct version_table *table, uint32_t *position, s
         if (stored[0] & ENTRY_IS_DEAD) {
             continue;
         }
-        entry->name = name_of(stored);
+        entry->name = name_of(table, stored, entry->name_memory);
         entry->version_bytes = decode_version(stored, entry->version);
         entry->is_marked = (stored[0] & ENTRY_IS_MARKED) != 0;
         entry->handle = handle;
@@ -380,6 +452,7 @@ void version_table_tidy(struct version_table *table)
     memset(table, 0, sizeof *table);
     table->slot_count = slot_count;
     table->slots = memory_allocate_zeroed(slot_count, sizeof *table->slots);
+    table->prefix_numbers = hash_map_new();
     uint32_t position = 0;
     struct version_entry entry;
     while (version_table_next(&old, &position, &entry)) {

@@ -1,4 +1,4 @@
-/* Names of resources and the versions they were accepted in, kept small: 100,000 of them cost about 8 MB. For one thread.
+/* Names of resources and the versions they were accepted in, kept small: 100,000 of them cost about 6 MB. For one thread.
  *
  * Versions that are lower-case hexadecimal of up to 64 bits (what istiod sends) take 8 bytes; others are kept as text up to
  * VERSION_MAXIMUM_BYTES; longer ones are kept as the empty version, which makes the control plane send the resource again. */
@@ -31,9 +31,10 @@ bool version_table_remove(struct version_table *table, struct bytes name); /* wh
 /* A mark on entries, for the sweep after a reconnect. Absent names are ignored. */
 void version_table_unmark(struct version_table *table, struct bytes name);
 
-/* One entry while walking; the name is borrowed until the table changes. */
+/* One entry while walking; not to be copied. */
 struct version_entry {
-    struct bytes name;
+    struct bytes name; /* in `name_memory` */
+    uint8_t name_memory[RESOURCE_NAME_MAXIMUM_BYTES];
     uint8_t version[VERSION_MAXIMUM_BYTES];
     size_t version_bytes;
     bool is_marked;
