@@ -32,6 +32,7 @@ struct ca_call {
     struct ca_client *client;
     struct certificate_fetch *fetch;
     struct grpc_call *call; /* NULL: never started, or over */
+    struct grpc_channel *channel;
     struct evp_pkey_st *key;
     struct deferred report;
     struct result failure; /* to report later, when the call could not start */
@@ -113,12 +114,25 @@ static void on_message(struct grpc_call *grpc, struct bytes message, void *conte
     }
 }
 
+/* Nobody answered: perhaps it is the connection that hangs, and the next request need not find out by waiting as long. */
+static void leave_channel(struct ca_call *call)
+{
+    struct ca_client *client = call->client;
+    if (client->channel == call->channel) {
+        client->channel = NULL;
+        grpc_channel_retire(call->channel);
+    }
+}
+
 static void on_end(struct grpc_call *grpc, const struct grpc_end *end, void *context)
 {
     (void)grpc;
     struct ca_call *call = context;
     struct result failure;
     call->call = NULL;
+    if (end->status == GRPC_DEADLINE_EXCEEDED) {
+        leave_channel(call);
+    }
     if (end->status != GRPC_OK) {
         const char *description = grpc_status_description((int)end->status);
         failure = end->source != NULL
@@ -210,6 +224,7 @@ static struct result start_call(struct ca_call *call)
         .on_message = on_message,
         .on_end = on_end,
     };
+    call->channel = client->channel;
     call->call = grpc_call_start(client->channel, &settings);
     arena_free(&arena);
     struct writer message = writer_growing();

@@ -33,6 +33,7 @@ struct fixture {
     struct result failure;
     int done;
     int requests;
+    uint16_t peer_port; /* of the last request */
 };
 
 static void on_request(struct grpc_server_call *call, struct bytes message)
@@ -41,6 +42,7 @@ static void on_request(struct grpc_server_call *call, struct bytes message)
     writer_clear(&fixture->request);
     writer_add_bytes(&fixture->request, message);
     fixture->requests++;
+    fixture->peer_port = grpc_server_call_peer(call)->port;
     fixture->answer(fixture, call);
 }
 
@@ -335,6 +337,28 @@ static void a_ca_that_hangs_is_given_up(void **state)
     assert_refused(fixture, "Timeout expired");
 }
 
+static void after_a_timeout_the_next_request_uses_a_new_connection(void **state)
+{
+    struct fixture *fixture = *state;
+    fetch_with(fixture, hang);
+    uint16_t first = fixture->peer_port;
+    fixture->done = 0;
+    fetch_with(fixture, be_good);
+    assert_string_equal(fixture->failure.message, "");
+    assert_int_not_equal(fixture->peer_port, first);
+}
+
+static void requests_share_a_connection(void **state)
+{
+    struct fixture *fixture = *state;
+    fetch_with(fixture, be_good);
+    uint16_t first = fixture->peer_port;
+    tls_identity_release(fixture->certificate);
+    fixture->done = 0;
+    fetch_with(fixture, be_good);
+    assert_int_equal(fixture->peer_port, first);
+}
+
 static void each_request_has_a_key_of_its_own(void **state)
 {
     struct fixture *fixture = *state;
@@ -437,6 +461,8 @@ int main(void)
         TEST(an_answer_over_four_mebibytes_is_refused),
         TEST(a_refusal_is_told_in_the_references_words),
         TEST(a_ca_that_hangs_is_given_up),
+        TEST(after_a_timeout_the_next_request_uses_a_new_connection),
+        TEST(requests_share_a_connection),
         TEST(each_request_has_a_key_of_its_own),
         TEST(the_root_may_change_while_running),
     };
