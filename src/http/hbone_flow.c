@@ -2,6 +2,8 @@
 
 #include "net/socket.h"
 
+/* A connection window that was shut counts as open with so much. */
+#define OPEN_AGAIN_BYTES (HBONE_WINDOW_DEFAULT / 2)
 /* A window that is drained within this time, whatever the round trip, is too small to be worth its turns. */
 #define GROWTH_TIME_MINIMUM_NS (4 * NANOSECONDS_PER_MILLISECOND)
 /* One that takes so many times longer than the growth time is larger than its reader needs. */
@@ -177,7 +179,10 @@ static void connection_window_update(struct hbone_session *session, uint32_t inc
         hbone_session_fail(session, HBONE_FLOW_CONTROL_ERROR, "the peer made the connection's window overflow");
         return;
     }
-    session->stalled_since_ns = 0;
+    /* Drops that are used up at once are no opening. */
+    if (session->send_window >= OPEN_AGAIN_BYTES) {
+        session->stalled_since_ns = 0;
+    }
 }
 
 void hbone_flow_window_update(struct hbone_session *session, uint32_t stream_id, uint32_t increment)

@@ -119,6 +119,31 @@ static void a_probe_that_is_not_answered_ends_the_tunnel(void **state)
     tunnel_free(tunnel);
 }
 
+static void drops_of_credit_do_not_unstick_a_tunnel(void **state)
+{
+    (void)state;
+    static uint8_t bytes[4096];
+    struct tunnel *tunnel = tunnel_with_stream();
+    for (int i = 0; i < 100; i++) { /* the default window of 65,535 bytes, for the stream and for the connection */
+        (void)hbone_stream_write(tunnel->consumers[0].stream, bytes, sizeof bytes);
+        run_for_ms(tunnel, 1);
+        answer_pings(tunnel);
+    }
+    assert_int_equal(hbone_session_statistics(tunnel->session).send_window_bytes, 0);
+    for (int i = 0; i < 15; i++) {
+        run_for_ms(tunnel, 10);
+        answer_pings(tunnel);
+    }
+    assert_true(hbone_session_is_stalled(tunnel->session));
+    peer_u32_frame(tunnel, HBONE_FRAME_WINDOW_UPDATE, 0, 4096);
+    run_for_ms(tunnel, 1);
+    assert_true(hbone_session_is_stalled(tunnel->session));
+    peer_u32_frame(tunnel, HBONE_FRAME_WINDOW_UPDATE, 0, 65535);
+    run_for_ms(tunnel, 1);
+    assert_false(hbone_session_is_stalled(tunnel->session));
+    tunnel_free(tunnel);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +152,7 @@ int main(void)
         cmocka_unit_test(an_idle_tunnel_owes_nothing),
         cmocka_unit_test(a_probe_sends_its_ping_at_once_and_an_answer_ends_the_doubt),
         cmocka_unit_test(a_probe_that_is_not_answered_ends_the_tunnel),
+        cmocka_unit_test(drops_of_credit_do_not_unstick_a_tunnel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
