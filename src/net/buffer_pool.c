@@ -1,6 +1,7 @@
 #include "net/buffer_pool.h"
 
 #include "base/memory.h"
+#include "net/pipe_pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct buffer_pool {
     size_t lent_count;
     uint8_t *shared;
     uint8_t *shared_second;
+    struct pipe_pool *pipes;
 };
 
 /* Pages straight from the kernel: what is given back leaves the process at once, however fragmented the heap is. */
@@ -67,6 +69,7 @@ void buffer_pool_free(struct buffer_pool *pool)
         return;
     }
     buffer_pool_trim(pool);
+    pipe_pool_free(pool->pipes);
     unmap_pages(pool->shared, BUFFER_SHARED_BYTES);
     unmap_pages(pool->shared_second, BUFFER_SHARED_BYTES);
     memory_free(pool);
@@ -88,6 +91,14 @@ uint8_t *buffer_pool_shared(struct buffer_pool *pool)
 uint8_t *buffer_pool_shared_second(struct buffer_pool *pool)
 {
     return shared_buffer(&pool->shared_second);
+}
+
+struct pipe_pool *buffer_pool_pipes(struct buffer_pool *pool)
+{
+    if (pool->pipes == NULL) {
+        pool->pipes = pipe_pool_new();
+    }
+    return pool->pipes;
 }
 
 static struct stock_block *take_from_stock(struct buffer_pool *pool)
@@ -151,4 +162,7 @@ void buffer_pool_release_unused(struct buffer_pool *pool)
         unmap_pages(take_from_stock(pool), BUFFER_BLOCK_BYTES);
     }
     pool->least_stock_count = pool->stock_count;
+    if (pool->pipes != NULL) {
+        pipe_pool_release_unused(pool->pipes);
+    }
 }

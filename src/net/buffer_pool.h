@@ -13,6 +13,7 @@
 #define BUFFER_SHARED_BYTES (256 * 1024)
 
 struct buffer_pool;
+struct pipe_pool;
 
 struct buffer_pool *buffer_pool_new(void);
 void buffer_pool_free(struct buffer_pool *pool);
@@ -22,6 +23,9 @@ uint8_t *buffer_pool_shared(struct buffer_pool *pool);
 /* A second one, for the plaintext of an engine that cannot open in place. */
 uint8_t *buffer_pool_shared_second(struct buffer_pool *pool);
 
+/* The worker's pipes, made at first use. */
+struct pipe_pool *buffer_pool_pipes(struct buffer_pool *pool);
+
 void *buffer_pool_take(struct buffer_pool *pool); /* one block of BUFFER_BLOCK_BYTES, contents undefined */
 void buffer_pool_give(struct buffer_pool *pool, void *block);
 
@@ -30,7 +34,7 @@ size_t buffer_pool_lent_bytes(const struct buffer_pool *pool);
 size_t buffer_pool_stock_bytes(const struct buffer_pool *pool);
 /* Returns the stock and the shared buffers' pages to the system (end of a peak, memory pressure); their contents are lost. */
 void buffer_pool_trim(struct buffer_pool *pool);
-/* Returns the blocks that stayed in the stock ever since the last call. To be called once every few seconds. */
+/* Returns the blocks and pipes that stayed in the stock ever since the last call. To be called once every few seconds. */
 void buffer_pool_release_unused(struct buffer_pool *pool);
 
 #endif

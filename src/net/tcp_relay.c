@@ -1,10 +1,14 @@
 #include "net/tcp_relay.h"
 
+#include "net/pipe_pool.h"
 #include "net/socket.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+
+/* A read above this makes a direction bulk (design §5); below it a copy is cheaper than a pipe. */
+#define BULK_READ_BYTES (32 * 1024)
 
 static struct tcp_relay_side *other_side(struct tcp_relay *relay, struct tcp_relay_side *side)
 {
@@ -16,7 +20,12 @@ static void close_sides(struct tcp_relay *relay, bool with_reset)
     for (int i = 0; i < 2; i++) {
         struct tcp_relay_side *side = &relay->sides[i];
         loop_unwatch(&side->watch);
+        deferred_cancel(&side->bulk);
         byte_queue_clear(&side->backlog);
+        if (side->pipe != NULL) {
+            pipe_pool_give(buffer_pool_pipes(relay->pool), side->pipe);
+            side->pipe = NULL;
+        }
         if (with_reset) {
             socket_close_with_reset(side->descriptor);
         } else {
@@ -36,6 +45,16 @@ void tcp_relay_cut(struct tcp_relay *relay, enum relay_end end)
     end_relay(relay, end);
 }
 
+static bool has_waiting(const struct tcp_relay_side *side)
+{
+    return side->backlog.length > 0 || (side->pipe != NULL && side->pipe->held > 0);
+}
+
+static bool may_read(struct tcp_relay *relay, struct tcp_relay_side *side)
+{
+    return !side->has_read_end && !has_waiting(other_side(relay, side));
+}
+
 /* Reads while the other side keeps up; writes while something waits for this side. */
 static void update_interest(struct tcp_relay *relay)
 {
@@ -47,10 +66,10 @@ static void update_interest(struct tcp_relay *relay)
             continue;
         }
         uint32_t events = 0;
-        if (!side->has_read_end && other_side(relay, side)->backlog.length == 0) {
+        if (may_read(relay, side)) {
             events |= EPOLLIN;
         }
-        if (side->backlog.length > 0) {
+        if (has_waiting(side)) {
             events |= EPOLLOUT;
         }
         loop_watch_for(&side->watch, events);
@@ -68,7 +87,7 @@ static void report(struct tcp_relay *relay, const struct tcp_relay_side *to, siz
 /* Passes a FIN on once everything read before it has gone. Returns false when the relay has ended. */
 static bool pass_end(struct tcp_relay *relay, struct tcp_relay_side *from, struct tcp_relay_side *to)
 {
-    if (from->has_read_end && !to->has_sent_end && to->backlog.length == 0) {
+    if (from->has_read_end && !to->has_sent_end && !has_waiting(to)) {
         to->has_sent_end = true;
         shutdown(to->descriptor, SHUT_WR);
     }
@@ -79,16 +98,48 @@ static bool pass_end(struct tcp_relay *relay, struct tcp_relay_side *from, struc
     return true;
 }
 
-static bool write_backlog(struct tcp_relay *relay, struct tcp_relay_side *side)
+static bool fail(struct tcp_relay *relay)
+{
+    end_relay(relay, RELAY_END_RESET);
+    return false;
+}
+
+/* Ends the relay when the socket fails. An empty pipe goes back. */
+static bool drain_pipe(struct tcp_relay *relay, struct tcp_relay_side *to)
+{
+    if (to->pipe == NULL) {
+        return true;
+    }
+    ssize_t moved = splice_pipe_drain(to->pipe, to->descriptor);
+    if (moved < 0) {
+        return fail(relay);
+    }
+    report(relay, to, (size_t)moved);
+    if (to->pipe->held == 0) {
+        pipe_pool_give(buffer_pool_pipes(relay->pool), to->pipe);
+        to->pipe = NULL;
+    }
+    return true;
+}
+
+static bool write_waiting(struct tcp_relay *relay, struct tcp_relay_side *side)
 {
     size_t written;
     enum byte_queue_status status = byte_queue_write(&side->backlog, side->descriptor, &written);
     report(relay, side, written);
     if (status == BYTE_QUEUE_FAILED) {
-        end_relay(relay, RELAY_END_RESET);
+        return fail(relay);
+    }
+    if (side->backlog.length == 0 && !drain_pipe(relay, side)) {
         return false;
     }
     return pass_end(relay, other_side(relay, side), side);
+}
+
+static bool note_end(struct tcp_relay *relay, struct tcp_relay_side *from)
+{
+    from->has_read_end = true;
+    return pass_end(relay, from, other_side(relay, from));
 }
 
 static bool read_once(struct tcp_relay *relay, struct tcp_relay_side *from)
@@ -97,39 +148,73 @@ static bool read_once(struct tcp_relay *relay, struct tcp_relay_side *from)
     uint8_t *buffer = buffer_pool_shared(relay->pool);
     ssize_t length = recv(from->descriptor, buffer, BUFFER_SHARED_BYTES, MSG_DONTWAIT);
     if (length < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
-            return true;
-        }
-        end_relay(relay, RELAY_END_RESET);
-        return false;
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? true : fail(relay);
     }
     if (length == 0) {
-        from->has_read_end = true;
-        return pass_end(relay, from, to);
+        return note_end(relay, from);
     }
+    from->is_bulk = length > BULK_READ_BYTES;
     struct bytes read = bytes_of(buffer, (size_t)length);
     size_t written;
     enum byte_queue_status status = byte_queue_pass(&to->backlog, to->descriptor, &read, 1, &written);
     report(relay, to, written);
-    if (status == BYTE_QUEUE_FAILED) {
-        end_relay(relay, RELAY_END_RESET);
+    return status == BYTE_QUEUE_FAILED ? fail(relay) : true;
+}
+
+/* The next large read of a direction, inside the kernel where there is a pipe. */
+static bool splice_once(struct tcp_relay *relay, struct tcp_relay_side *from)
+{
+    struct tcp_relay_side *to = other_side(relay, from);
+    to->pipe = to->pipe != NULL ? to->pipe : pipe_pool_take(buffer_pool_pipes(relay->pool));
+    if (to->pipe == NULL) {
+        return read_once(relay, from);
+    }
+    ssize_t length = splice_pipe_fill(to->pipe, from->descriptor);
+    from->is_bulk = length > BULK_READ_BYTES;
+    if (length < 0 && length != -EAGAIN) {
+        return fail(relay);
+    }
+    if (!drain_pipe(relay, to)) {
         return false;
     }
-    return true;
+    return length == 0 ? note_end(relay, from) : true;
+}
+
+static void on_bulk_turn(struct tcp_relay *relay, struct tcp_relay_side *side)
+{
+    if (!may_read(relay, side) || splice_once(relay, side)) {
+        update_interest(relay);
+    }
+}
+
+static void run_first_bulk(struct deferred *deferred)
+{
+    struct tcp_relay *relay = CONTAINER_OF(deferred, struct tcp_relay, sides[0].bulk);
+    on_bulk_turn(relay, &relay->sides[0]);
+}
+
+static void run_second_bulk(struct deferred *deferred)
+{
+    struct tcp_relay *relay = CONTAINER_OF(deferred, struct tcp_relay, sides[1].bulk);
+    on_bulk_turn(relay, &relay->sides[1]);
 }
 
 static void on_ready(struct tcp_relay *relay, struct tcp_relay_side *side, uint32_t events)
 {
-    if ((events & EPOLLOUT) != 0 && side->backlog.length > 0 && !write_backlog(relay, side)) {
+    if ((events & EPOLLOUT) != 0 && has_waiting(side) && !write_waiting(relay, side)) {
         return;
     }
-    bool may_read = !side->has_read_end && other_side(relay, side)->backlog.length == 0;
-    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && may_read && !read_once(relay, side)) {
-        return;
+    bool reads = may_read(relay, side);
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && reads) {
+        if (side->is_bulk) {
+            loop_defer_bulk(relay->loop, &side->bulk);
+        } else if (!read_once(relay, side)) {
+            return;
+        }
     }
     /* With reading stopped, a reset shows as an error event only. */
-    if ((events & EPOLLERR) != 0 && !may_read) {
-        end_relay(relay, RELAY_END_RESET);
+    if ((events & EPOLLERR) != 0 && !reads) {
+        (void)fail(relay);
         return;
     }
     update_interest(relay);
@@ -147,15 +232,19 @@ static void on_second_ready(struct io_watch *watch, uint32_t events)
     on_ready(relay, &relay->sides[1], events);
 }
 
-void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct buffer_pool *pool, int descriptor,
-    int other_descriptor, const struct tcp_relay_events *events)
+void tcp_relay_start(struct tcp_relay *relay, struct loop *loop, struct loop_account *account, struct buffer_pool *pool,
+    int descriptor, int other_descriptor, const struct tcp_relay_events *events)
 {
-    *relay = (struct tcp_relay){ .events = events, .pool = pool };
+    *relay = (struct tcp_relay){ .events = events, .loop = loop, .pool = pool };
     const int descriptors[2] = { descriptor, other_descriptor };
     for (int i = 0; i < 2; i++) {
-        relay->sides[i].backlog = byte_queue_of(pool);
-        relay->sides[i].descriptor = descriptors[i];
-        relay->sides[i].watch.on_ready = i == 0 ? on_first_ready : on_second_ready;
+        struct tcp_relay_side *side = &relay->sides[i];
+        side->backlog = byte_queue_of(pool);
+        side->descriptor = descriptors[i];
+        side->watch.on_ready = i == 0 ? on_first_ready : on_second_ready;
+        side->bulk.run = i == 0 ? run_first_bulk : run_second_bulk;
+        side->watch.account = side->bulk.account = account;
+        list_initialise(&side->bulk.link);
     }
     for (int i = 0; i < 2; i++) {
         struct result watched = loop_watch(loop, &relay->sides[i].watch, descriptors[i], EPOLLIN);

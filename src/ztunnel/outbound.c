@@ -147,8 +147,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     }
     struct worker *worker = outbound->connection.pod->worker;
     connection_pass(&outbound->connection, STAGE_DIALLED);
-    tcp_relay_start(
-        &outbound->relay.tcp, worker->loop, worker->buffers, take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
+    tcp_relay_start(&outbound->relay.tcp, worker->loop, &outbound->connection.pod->turns, worker->buffers,
+        take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
 }
 
 static void start_plain(struct outbound *outbound, const struct socket_address *to)

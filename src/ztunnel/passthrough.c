@@ -76,7 +76,8 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
     loop_unwatch(&passthrough->client);
     passthrough->descriptor = -1;
     passthrough->is_relaying = true;
-    tcp_relay_start(&passthrough->relay, worker->loop, worker->buffers, client, descriptor, &RELAY_EVENTS);
+    tcp_relay_start(&passthrough->relay, worker->loop, &passthrough->connection.pod->turns, worker->buffers, client,
+        descriptor, &RELAY_EVENTS);
 }
 
 static void cut(struct connection *connection, enum response_flag flag, const char *reason)

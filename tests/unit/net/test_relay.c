@@ -1,5 +1,6 @@
 /* The plain relay and its queue: bytes in order, ends and resets as they came, no block held when idle. */
 #include "net/byte_queue.h"
+#include "net/pipe_pool.h"
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 
@@ -70,7 +71,7 @@ static void begin(struct relay_case *test)
     tcp_pair(far);
     test->client = near[0];
     test->server = far[0];
-    tcp_relay_start(&test->relay, test->loop, test->pool, near[1], far[1], &EVENTS);
+    tcp_relay_start(&test->relay, test->loop, NULL, test->pool, near[1], far[1], &EVENTS);
 }
 
 static void turn(struct relay_case *test)
@@ -170,6 +171,137 @@ static void what_a_slow_reader_leaves_is_bounded_and_delivered(void **state)
     finish(&test);
 }
 
+static uint8_t pattern_at(size_t offset)
+{
+    return (uint8_t)(offset * 31 >> 3);
+}
+
+/* Writes while the other end reads at most `reads_bytes` a turn; all that was written arrives in order. */
+static void pass_much(struct relay_case *test, size_t total, size_t reads_bytes)
+{
+    static uint8_t block[1 << 18];
+    size_t sent = 0;
+    size_t received = 0;
+    while (received < total) {
+        size_t length = total - sent < sizeof block ? total - sent : sizeof block;
+        for (size_t i = 0; i < length; i++) {
+            block[i] = pattern_at(sent + i);
+        }
+        ssize_t written = length > 0 ? write(test->client, block, length) : 0;
+        sent += written > 0 ? (size_t)written : 0;
+        loop_run_once(test->loop, 1);
+        ssize_t got = read(test->server, block, reads_bytes < sizeof block ? reads_bytes : sizeof block);
+        for (ssize_t i = 0; i < got; i++) {
+            assert_int_equal(block[i], pattern_at(received + (size_t)i));
+        }
+        received += got > 0 ? (size_t)got : 0;
+    }
+    assert_int_equal(received, total);
+}
+
+static void large_reads_are_spliced_and_their_pipes_given_back(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    begin(&test);
+    assert_int_equal(pipe_pool_count(buffer_pool_pipes(test.pool)), 0);
+    pass_much(&test, 32 << 20, 1 << 18);
+    assert_int_equal(test.forward, 32 << 20);
+    assert_in_range(pipe_pool_count(buffer_pool_pipes(test.pool)), 1, 2);
+    turn(&test);
+    assert_null(test.relay.sides[1].pipe);
+    buffer_pool_release_unused(test.pool);
+    buffer_pool_release_unused(test.pool);
+    assert_int_equal(pipe_pool_count(buffer_pool_pipes(test.pool)), 0);
+    tcp_relay_cut(&test.relay, RELAY_END_CUT);
+    finish(&test);
+}
+
+static void spliced_bytes_keep_their_order_before_a_slow_reader(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    begin(&test);
+    pass_much(&test, 6 << 20, 20000);
+    tcp_relay_cut(&test.relay, RELAY_END_CUT);
+    finish(&test);
+}
+
+/* Writes until nothing is taken any more. */
+static size_t stuff(struct relay_case *test)
+{
+    static uint8_t block[1 << 16];
+    size_t sent = 0;
+    for (int refused = 0; refused < 50;) {
+        for (size_t i = 0; i < sizeof block; i++) {
+            block[i] = pattern_at(sent + i);
+        }
+        ssize_t length = write(test->client, block, sizeof block);
+        refused = length > 0 ? 0 : refused + 1;
+        sent += length > 0 ? (size_t)length : 0;
+        loop_run_once(test->loop, 1);
+    }
+    return sent;
+}
+
+static void an_end_waits_for_what_is_in_the_pipe(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    static uint8_t block[1 << 16];
+    begin(&test);
+    size_t sent = stuff(&test);
+    assert_non_null(test.relay.sides[1].pipe);
+    assert_true(test.relay.sides[1].pipe->held > 0);
+    shutdown(test.client, SHUT_WR);
+    turn(&test);
+    assert_false(test.relay.sides[1].has_sent_end);
+    size_t received = 0;
+    for (ssize_t length = 1; length != 0;) {
+        loop_run_once(test.loop, 0);
+        length = read(test.server, block, sizeof block);
+        for (ssize_t i = 0; i < length; i++) {
+            assert_int_equal(block[i], pattern_at(received + (size_t)i));
+        }
+        received += length > 0 ? (size_t)length : 0;
+    }
+    assert_int_equal(received, sent);
+    tcp_relay_cut(&test.relay, RELAY_END_CUT);
+    finish(&test);
+}
+
+static void a_pipe_that_holds_bytes_goes_with_its_relay(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    begin(&test);
+    (void)stuff(&test);
+    assert_int_equal(pipe_pool_count(buffer_pool_pipes(test.pool)), 1);
+    tcp_relay_cut(&test.relay, RELAY_END_CUT);
+    assert_int_equal(pipe_pool_count(buffer_pool_pipes(test.pool)), 0);
+    finish(&test);
+}
+
+static void without_a_pipe_left_bytes_are_copied(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    struct splice_pipe *taken[PIPE_POOL_PIPES_MAXIMUM];
+    begin(&test);
+    struct pipe_pool *pipes = buffer_pool_pipes(test.pool);
+    for (int i = 0; i < PIPE_POOL_PIPES_MAXIMUM; i++) {
+        taken[i] = pipe_pool_take(pipes);
+        assert_non_null(taken[i]);
+    }
+    assert_null(pipe_pool_take(pipes));
+    pass_much(&test, 8 << 20, 1 << 18);
+    for (int i = 0; i < PIPE_POOL_PIPES_MAXIMUM; i++) {
+        pipe_pool_give(pipes, taken[i]);
+    }
+    tcp_relay_cut(&test.relay, RELAY_END_CUT);
+    finish(&test);
+}
+
 static void the_queue_keeps_order_across_blocks(void **state)
 {
     (void)state;
@@ -206,6 +338,11 @@ int main(void)
         cmocka_unit_test(one_direction_may_end_before_the_other),
         cmocka_unit_test(a_reset_stays_a_reset),
         cmocka_unit_test(what_a_slow_reader_leaves_is_bounded_and_delivered),
+        cmocka_unit_test(large_reads_are_spliced_and_their_pipes_given_back),
+        cmocka_unit_test(spliced_bytes_keep_their_order_before_a_slow_reader),
+        cmocka_unit_test(an_end_waits_for_what_is_in_the_pipe),
+        cmocka_unit_test(a_pipe_that_holds_bytes_goes_with_its_relay),
+        cmocka_unit_test(without_a_pipe_left_bytes_are_copied),
         cmocka_unit_test(the_queue_keeps_order_across_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
