@@ -558,6 +558,7 @@ struct result application_run(const struct configuration *configuration)
         .always = "hickory_server::server=off", /* what the reference prints and takes (management §9) */
     };
     const struct tls_policy policy = tls_policy_of(configuration);
+    memory_return_bound_arenas((unsigned)configuration->worker_count);
     application->loop = loop_new();
     application->buffers = buffer_pool_new();
     make_shared_state(application);

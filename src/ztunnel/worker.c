@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#define HOUSEKEEPING_MS 5000
+#define HOUSEKEEPING_MS 2000
 
 /* One function to run on the worker; freed after it ran. */
 struct errand {
@@ -79,11 +79,13 @@ static void on_loop_phase(enum loop_phase phase, void *context)
     }
 }
 
-/* After a peak the stock of buffers goes back to the system. */
+/* After a peak the stock of buffers and what was freed go back to the system. */
 static void on_housekeeping(struct timer *timer)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, housekeeping);
     buffer_pool_release_unused(worker->buffers);
+    uint64_t live = worker->live_connections[0] + worker->live_connections[1];
+    (void)memory_return_review(&worker->memory_return, worker->last_connection_id, live, loop_now_ns(worker->loop));
     timer_arm_after_ms(worker->loop, timer, HOUSEKEEPING_MS);
 }
 

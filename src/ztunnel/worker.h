@@ -16,6 +16,7 @@
 #include "xds/certificate_store.h"
 #include "ztunnel/configuration.h"
 #include "ztunnel/limits.h"
+#include "ztunnel/memory_return.h"
 #include "ztunnel/source_accounts.h"
 #include "ztunnel/tunnel_review.h"
 
@@ -61,6 +62,7 @@ struct worker {
     struct metric_series *pinned_series, *pinned_largest_series;
     uint64_t live_connections[2];                  /* of applications, by direction */
     unsigned dns_query_count, dns_forwarded_count; /* of all pods: under way, and waiting for upstream */
+    struct memory_return memory_return;
     pthread_t thread;
     bool has_thread;
 };
