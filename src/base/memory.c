@@ -34,6 +34,16 @@ void *memory_allocate_zeroed(size_t count, size_t size)
     return memory;
 }
 
+void *memory_allocate_lines(size_t size)
+{
+    size_t whole = (size / MEMORY_LINE_BYTES + 1) * MEMORY_LINE_BYTES;
+    void *memory = aligned_alloc(MEMORY_LINE_BYTES, whole);
+    if (memory == NULL) {
+        die_out_of_memory();
+    }
+    return memset(memory, 0, whole);
+}
+
 void *memory_resize(void *memory, size_t count, size_t size)
 {
     size_t total;

@@ -15,6 +15,11 @@ void *memory_allocate(size_t size) __attribute__((malloc, returns_nonnull, warn_
 /* `count` * `size` zeroed bytes; an overflow of the product ends the process. */
 void *memory_allocate_zeroed(size_t count, size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
 
+/* Zeroed and on cache lines of its own, for what one thread writes all the time while another writes its neighbour: two such objects
+ * on one line would take it from each other at every write. */
+#define MEMORY_LINE_BYTES 64
+void *memory_allocate_lines(size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
+
 /* realloc for `count` elements of `size` bytes, with the same policy. */
 void *memory_resize(void *memory, size_t count, size_t size) __attribute__((returns_nonnull, warn_unused_result));
 
@@ -35,6 +40,8 @@ _Bool memory_equal_constant_time(const void *left, const void *right, size_t siz
 
 /* One zeroed object of a type. */
 #define NEW(type) ((type *)memory_allocate_zeroed(1, sizeof(type)))
+
+#define NEW_LINES(type) ((type *)memory_allocate_lines(sizeof(type)))
 
 /* `char *AUTO_FREE name` is freed when it leaves scope. */
 static inline void memory_free_at(void *pointer_to_pointer)

@@ -60,7 +60,7 @@ static void empty_shared_buffer(uint8_t *buffer)
 
 struct buffer_pool *buffer_pool_new(void)
 {
-    return NEW(struct buffer_pool);
+    return NEW_LINES(struct buffer_pool);
 }
 
 void buffer_pool_free(struct buffer_pool *pool)

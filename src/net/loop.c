@@ -30,7 +30,7 @@ struct watch_slot {
 };
 
 struct loop {
-    int epoll;
+    _Alignas(MEMORY_LINE_BYTES) int epoll;
     int wake_up;
     uint64_t now_ns;
     uint64_t held_now_ns; /* of loop_advance_ms; 0: the clock's */
@@ -45,14 +45,19 @@ struct loop {
     struct loop_account own;
     struct fair_queue ready; /* events of several accounts that wait for their turn */
     struct fair_queue bulk;
-    struct fair_share *paying;       /* for the callback that runs; NULL once its account was closed */
-    _Atomic(struct posted *) posted; /* newest first */
+    struct fair_share *paying; /* for the callback that runs; NULL once its account was closed */
+
+    /* What other threads write, and nothing that is read at every event. */
+    _Alignas(MEMORY_LINE_BYTES) _Atomic(struct posted *) posted; /* newest first */
     atomic_bool is_stopping;
 
     void (*hook)(enum loop_phase phase, void *context);
     void *hook_context;
-    struct epoll_event events[EVENTS_A_TURN];
+    _Alignas(MEMORY_LINE_BYTES) struct epoll_event events[EVENTS_A_TURN];
 };
+
+_Static_assert(sizeof(struct loop) % MEMORY_LINE_BYTES == 0, "a loop shares no cache line with another thread's");
+_Static_assert(offsetof(struct loop, posted) % MEMORY_LINE_BYTES == 0, "posting touches no line of the loop's own");
 
 static void no_hook(enum loop_phase phase, void *context)
 {
@@ -62,7 +67,7 @@ static void no_hook(enum loop_phase phase, void *context)
 
 struct loop *loop_new(void)
 {
-    struct loop *loop = NEW(struct loop);
+    struct loop *loop = NEW_LINES(struct loop);
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_up = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Edge-triggered, so that the counter need never be read: each write is one event. */

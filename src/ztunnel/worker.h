@@ -3,6 +3,7 @@
 #ifndef AMBAR_ZTUNNEL_WORKER_H
 #define AMBAR_ZTUNNEL_WORKER_H
 
+#include "base/memory.h"
 #include "base/qsbr.h"
 #include "http/hbone_session.h"
 #include "mesh/outbound_route.h"
@@ -38,7 +39,7 @@ struct shared_state {
 };
 
 struct worker {
-    unsigned index;
+    _Alignas(MEMORY_LINE_BYTES) unsigned index;
     const struct shared_state *shared;
     struct loop *loop;
     struct buffer_pool *buffers;
@@ -66,6 +67,9 @@ struct worker {
     pthread_t thread;
     bool has_thread;
 };
+
+/* Workers lie side by side in an array, and each writes its own with every packet. */
+_Static_assert(sizeof(struct worker) % MEMORY_LINE_BYTES == 0, "no line of memory belongs to two workers");
 
 /* Makes the worker and starts its thread ("ztunnel-N"). */
 struct result worker_start(struct worker *worker, unsigned index, const struct shared_state *shared);
