@@ -33,6 +33,8 @@ TARGETS = [  # what issue 4 asks for: key, description, limit, unit; all are max
     ("change_cpu_ms", "one change, CPU", 0.2, "ms"),
     ("thousand_ms", "1,000 changes at once", 10, "ms"),
     ("worker_turn_us", "longest worker turn for a new version, upper bucket bound", 200, "us"),
+    ("ping_p99_ratio", "ping-pong p99 with 1,000 changes a second, of the same without", 1.2, "x"),
+    ("scrape_gzip_ms", "scrape of 10,000 series, compressed", 50, "ms"),
     ("dump_s", "config_dump", 0.8, "s"),
     ("dump_more_mib", "more memory for config_dump", 4, "MiB"),
 ]
@@ -64,10 +66,14 @@ def workload_of(number, revision="v1"):
     return w.uid, address
 
 
-def own_workload():
-    name, address = workload_of(0)
+def pod_workload(label, ip):
+    """A pod that is really there."""
+    _, address = workload_of(0)
     w = address.workload
-    w.name, w.namespace, w.service_account, w.uid = "zt", "default", "zt", "Kubernetes//Pod/default/zt"
+    w.name, w.namespace, w.service_account, w.uid = label, "default", label, f"Kubernetes//Pod/default/{label}"
+    w.network = ""
+    del w.authorization_policies[:]
+    w.addresses[:] = [bytes(int(part) for part in ip.split("."))]
     return w.uid, address
 
 
@@ -91,11 +97,12 @@ def policy_of(number):
 class Plane:
     """Answers the first request of each type with everything; the rest is told on standard input, one command a line."""
 
-    def __init__(self, port):
+    def __init__(self, port, pods):
         import grpc
         self.streams, self.acknowledged, self.nonce = [], {}, 0
         self.changed = threading.Condition()
-        pairs = [own_workload()] + [workload_of(i) for i in range(WORKLOADS - 1)] + [service_of(i) for i in range(SERVICES)]
+        pairs = [pod_workload(*pod.split("=")) for pod in pods]
+        pairs += [workload_of(i) for i in range(WORKLOADS - len(pairs))] + [service_of(i) for i in range(SERVICES)]
         self.first = {ADDRESS: self.encode(ADDRESS, pairs), AUTHORIZATION: self.encode(AUTHORIZATION, [policy_of(i) for i in range(POLICIES)])}
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         method = grpc.stream_stream_rpc_method_handler(self.delta, discovery.DeltaDiscoveryRequest.FromString, None)
@@ -158,42 +165,45 @@ class Plane:
             count, times = int(words[1]), int(words[2])
             encoded = [self.changes(count, f"r{time.monotonic_ns()}-{i}") for i in range(times)]
             return [self.push(each) for each in encoded]
-        if words[0] == "flow":  # RATE a second for SECONDS, one change a response
+        if words[0] == "flow":  # RATE a second for SECONDS, one change a response; or to nobody, which costs this process the same
             rate, seconds = int(words[1]), float(words[2])
+            sink = queue.Queue() if words[3:] == ["nobody"] else self.streams[-1]
             encoded = [self.encode(ADDRESS, [workload_of(1 + i % 5000, f"f{i}")]) for i in range(int(rate * seconds))]
             start = time.monotonic()
             for i, each in enumerate(encoded):
                 pause = start + i / rate - time.monotonic()
                 if pause > 0:
                     time.sleep(pause)
-                self.streams[-1].put(self.nonced(each)[1])
+                sink.put(self.nonced(each)[1])
             return time.monotonic() - start
         raise ValueError(words)
 
 
-def serve(port):
-    plane = Plane(port)
+def serve(port, pods):
+    plane = Plane(port, pods)
     print("serving", flush=True)
     for line in sys.stdin:
         print(json.dumps(plane.command(line.split())), flush=True)
 
 
 if __name__ == "__main__" and sys.argv[1:2] == ["serve"]:
-    serve(int(sys.argv[2]))
+    serve(int(sys.argv[2]), sys.argv[3:])
     os._exit(0)  # grpcio's threads would be waited for
 
 # --- the measurement -----------------------------------------------------------------------------------------------
 
 from tests.lab.certificates import Authority, spiffe  # noqa: E402
 from tests.lab.process import BUILD, Program, binary, stop_everything  # noqa: E402
+from tests.lab.ztunnel import Ztunnel, capture, workload  # noqa: E402
 from tests.lab.topology import Topology, end_on_signals, remove_directory, run_directory  # noqa: E402
 
 PORT = 15910
+PING_SECONDS, PING_ROUNDS = 2, 3
 
 
 class ScriptedPlane:
-    def __init__(self, namespace):
-        command = namespace.command("/usr/bin/python3", os.path.abspath(__file__), "serve", PORT)
+    def __init__(self, namespace, *pods):
+        command = namespace.command("/usr/bin/python3", os.path.abspath(__file__), "serve", PORT, *(f"{p.label}={p.address}" for p in pods))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.read()
 
@@ -232,9 +242,9 @@ def start(executable, pod, certificates):
     """The program, and the seconds from exec until it said that it was ready."""
     certificate, key, roots = certificates
     environment = {
-        "PROXY_MODE": "dedicated", "PROXY_WORKLOAD_INFO": "default/zt/zt", "XDS_ADDRESS": f"http://127.0.0.1:{PORT}", "CA_ADDRESS": "",
+        "PROXY_MODE": "dedicated", "PROXY_WORKLOAD_INFO": f"default/{pod.label}/{pod.label}", "XDS_ADDRESS": f"http://127.0.0.1:{PORT}", "CA_ADDRESS": "",
         "TLS_CERTIFICATE_FILE": certificate, "TLS_KEY_FILE": key, "TLS_ROOT_FILE": roots, "NODE_NAME": "node-0.example.internal",
-        "NETWORK": "network-1", "ZTUNNEL_WORKER_THREADS": "2", "RUST_LOG": "info"}
+        "PACKET_MARK": "1337", "ZTUNNEL_WORKER_THREADS": "2", "RUST_LOG": "info"}
     begin = time.time()
     program = Program(f"scale-{os.path.basename(os.path.dirname(executable))}", [executable], namespace=pod, environment=environment)
     line = program.wait_line("marking server ready", timeout=60)[-1]
@@ -274,8 +284,8 @@ def dump(pod, pid):
 
 def measure_one(executable, topology, name, number):
     pod = topology.add_pod("n1", f"scale-{name}", f"10.77.1.{number}")
-    plane = ScriptedPlane(pod)
-    program, ready = start(executable, pod, Authority().leaf(spiffe("zt")))
+    plane = ScriptedPlane(pod, pod)
+    program, ready = start(executable, pod, Authority().leaf(spiffe(pod.label)))
     pid = program.pid
     figures = {"ready_s": ready, "ready_cpu_s": cpu_seconds(pid), "peak_mib": memory_mib(pid, "VmHWM")}
     time.sleep(2)
@@ -296,13 +306,55 @@ def measure_one(executable, topology, name, number):
     return figures
 
 
+def tool(name):
+    return os.path.join(os.path.dirname(BUILD), "bench", name)
+
+
+def measure_scrape():
+    figures = json.loads(subprocess.run([tool("scrape")], capture_output=True, text=True, check=True).stdout)
+    return {f"scrape_{key}": value for key, value in figures.items()}
+
+
+def ping_p99_us(client, server, seconds):
+    command = client.command(tool("load"), "ping", server.address, 9000, 1, seconds, 1)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])["p99_us"]
+
+
+def measure_ping(executable, topology, name, number):
+    """Ping-pong through two proxies while the client's hears of 1,000 changes a second, of the same while it hears of none."""
+    client, server = topology.add_pod("n1", f"ping-{name}", f"10.77.1.{number}"), topology.add_pod("n2", f"pong-{name}", f"10.77.2.{number}")
+    authority = Authority()
+    plane = ScriptedPlane(client, client, server)
+    model = {"workloads": [workload(client), workload(server)], "services": [], "policies": []}
+    Ztunnel(server, model, authority.leaf(spiffe(server.label)), executable=executable, environment={"RUST_LOG": "info"})
+    capture(client)
+    near, _ = start(executable, client, authority.leaf(spiffe(client.label)))
+    Program(f"load-{name}", [tool("load"), "server", 9000], namespace=server).wait_line("listening")
+    ping_p99_us(client, server, 1)
+    ratios = []
+    for _ in range(PING_ROUNDS):
+        p99 = []
+        for sink in (["nobody"], []):
+            plane.begin("flow", 1000, PING_SECONDS + 1, *sink)
+            time.sleep(0.3)
+            p99.append(ping_p99_us(client, server, PING_SECONDS))
+            plane.read()
+        ratios.append(p99[1] / p99[0])
+    near.stop()
+    plane.stop()
+    return statistics.median(ratios)
+
+
 def measure(executable=None, peer=None):
     """Figures by program: {"ours": {...}, "peer": {...}}."""
-    topology = Topology(1)
+    topology = Topology(2)
     try:
-        report = {"ours": measure_one(executable or binary("ztunnel"), topology, "ours", 10)}
-        if peer:
-            report["peer"] = measure_one(peer, topology, "peer", 20)
+        report = {}
+        for number, (name, path) in enumerate({"ours": executable or binary("ztunnel"), "peer": peer}.items()):
+            if path:
+                report[name] = measure_one(path, topology, name, 10 + number)
+                report[name].update(measure_scrape() if name == "ours" else {})
+                report[name]["ping_p99_ratio"] = measure_ping(path, topology, name, 20 + number)
         return report
     finally:
         stop_everything()

@@ -255,6 +255,12 @@ static void log_events(const struct connection *connection)
         LOG_NUMBER("dropped", dropped));
 }
 
+static void count_early_denial(const struct pod *pod, enum connection_direction direction)
+{
+    const char *reporter = direction == CONNECTION_OUTBOUND ? "source" : "destination";
+    metric_count_labelled(pod->worker->metrics, METRIC_EARLY_DENIALS, &reporter, 1);
+}
+
 void connection_finish(struct connection *connection, enum close_state close_state)
 {
     connection_pass(connection, STAGE_CLOSED);
@@ -269,6 +275,7 @@ void connection_finish(struct connection *connection, enum close_state close_sta
         count_closed(connection);
         access_log_complete(connection);
     } else if (connection->error != NULL) {
+        count_early_denial(connection->pod, connection->direction);
         access_log_refused(
             connection->pod, connection->direction, &connection->peer, &connection->destination, connection->error);
     }
@@ -284,6 +291,7 @@ void connection_refuse_early(struct pod *pod, enum connection_direction directio
 {
     refusals_add_early(pod->worker, pod->information.namespace_, pod->information.name,
         direction == CONNECTION_OUTBOUND, peer, destination, error);
+    count_early_denial(pod, direction);
     access_log_refused(pod, direction, peer, destination, error);
 }
 

@@ -3,6 +3,7 @@
 #include "ztunnel/application.h"
 #include "ztunnel/version.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,9 @@ static char *join(int count, char **arguments)
 
 static int run(int argument_count, char **arguments)
 {
+    /* Without its lists of small blocks that are not joined: with them malloc goes through all of its memory now and then, which
+     * with a model of 100,000 workloads costs a third of the time of a change. */
+    (void)mallopt(M_MXFAST, 0);
     struct configuration configuration;
     struct result outcome = configuration_read(&configuration);
     configuration.arguments = join(argument_count - 1, arguments + 1);

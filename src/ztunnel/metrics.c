@@ -63,7 +63,6 @@ static const char *const LIMIT_LABELS[] = { "limit", NULL };
 static const char *const KIND_LABELS[] = { "kind", NULL };
 static const char *const RESULT_LABELS[] = { "result", NULL };
 static const char *const KIND_RESULT_LABELS[] = { "kind", "result", NULL };
-static const char *const TYPE_RESULT_LABELS[] = { "type", "result", NULL };
 static const char *const STATE_LABELS[] = { "state", NULL };
 static const char *const FAMILY_LABELS[] = { "family", NULL };
 static const double HANDSHAKE_BUCKETS[] = { 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, -1 };
@@ -138,8 +137,6 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
         "Connections waiting for a tunnel to be opened"),
     FAMILY(METRIC_TUNNEL_RETRIES, "ambar_tunnel_retries", METRIC_COUNTER, NULL,
         "Requests sent again on another tunnel because the first had ended unprocessed"),
-    FAMILY(METRIC_DEAD_PEERS, "ambar_dead_peers", METRIC_COUNTER, ROLE_LABELS,
-        "Tunnels ended because the peer no longer answered"),
     FAMILY(METRIC_HANDSHAKES, "ambar_tls_handshakes", METRIC_COUNTER, ROLE_LABELS, "TLS handshakes started"),
     FAMILY(METRIC_HANDSHAKE_FAILURES, "ambar_tls_handshake_failures", METRIC_COUNTER, ROLE_LABELS,
         "TLS handshakes that failed"),
@@ -187,8 +184,6 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
     FAMILY(METRIC_ROOT_RELOADS, "ambar_trust_reloads", METRIC_COUNTER, KIND_RESULT_LABELS,
         "Reloads of root certificates and revocation lists"),
     FAMILY(METRIC_DNS_PENDING, "ambar_dns_pending", METRIC_GAUGE, NULL, "DNS queries waiting for upstream"),
-    FAMILY(METRIC_ZDS_MESSAGES, "ambar_zds_messages", METRIC_COUNTER, TYPE_RESULT_LABELS,
-        "Messages of the node agent by type and answer"),
     FAMILY(METRIC_UNENROLLED_PODS, "ambar_unenrolled_pods", METRIC_GAUGE, REASON_LABELS,
         "Pods whose capture could not be proven"),
     FAMILY(METRIC_LOG_LINES_DROPPED, "ambar_log_lines_dropped", METRIC_COUNTER, REASON_LABELS,

@@ -35,7 +35,6 @@ enum ztunnel_metric {
     METRIC_STREAMS_OPEN,       /* gauge, role */
     METRIC_TUNNEL_WAITERS,     /* gauge: connections waiting for a tunnel */
     METRIC_TUNNEL_RETRIES,     /* CONNECTs sent again on another tunnel */
-    METRIC_DEAD_PEERS,         /* role: tunnels ended because the peer no longer answered */
     METRIC_HANDSHAKES,         /* role */
     METRIC_HANDSHAKE_FAILURES, /* role */
     METRIC_HANDSHAKES_PENDING, /* gauge, role */
@@ -62,7 +61,6 @@ enum ztunnel_metric {
     METRIC_CERTIFICATE_EARLIEST_END, /* gauge: Unix time in seconds */
     METRIC_ROOT_RELOADS,             /* kind: root, crl; result: success, failure */
     METRIC_DNS_PENDING,              /* gauge: queries waiting for upstream */
-    METRIC_ZDS_MESSAGES,             /* type, result */
     METRIC_UNENROLLED_PODS,          /* gauge, reason: pods whose capture could not be proven */
     METRIC_LOG_LINES_DROPPED,        /* reason: queue, rate */
     METRIC_LOG_QUEUED_BYTES,         /* gauge */

@@ -15,6 +15,7 @@
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
 #include "ztunnel/inner_tunnel.h"
+#include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/traffic_labels.h"
 #include "ztunnel/worker.h"
@@ -169,7 +170,9 @@ static void on_stream_relay_end(struct stream_relay *relay, enum relay_end end, 
 {
     struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.stream);
     outbound->stream = NULL;
-    if (end == RELAY_END_LOST || end == RELAY_END_CUT) {
+    if (end == RELAY_END_LOST) {
+        connection_fail(&outbound->connection, RESPONSE_CONNECT, "receive: %s", reason);
+    } else if (end == RELAY_END_CUT) {
         connection_fail(&outbound->connection, response_flag_of_error(reason), "%s", reason);
     }
     release(outbound, close_state_of_relay(end));
@@ -279,6 +282,7 @@ static void on_writable(struct hbone_stream *stream)
 static void retry(struct outbound *outbound)
 {
     outbound->has_retried = true;
+    metric_count(outbound->connection.pod->worker->metrics, METRIC_TUNNEL_RETRIES, 1);
     connection_note(&outbound->connection, EVENT_RETRY, 0);
     struct hbone_session *session = outbound->stream != NULL ? hbone_stream_session(outbound->stream) : NULL;
     if (session != NULL) {

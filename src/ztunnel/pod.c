@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/socket.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/dns_proxy.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/inbound.h"
@@ -256,6 +257,10 @@ static void close_listeners(struct pod *pod)
 {
     timer_disarm(&pod->listeners_end);
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {
+        if (pod->listeners[i].watch.loop != NULL) {
+            POD_EVENT(
+                pod, LOG_INFO, "ztunnel::proxy", "listener drained", LOG_STRING("component", CAPTURES[i].component));
+        }
         proxy_listener_close(&pod->listeners[i]);
     }
 }

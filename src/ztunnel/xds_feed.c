@@ -12,9 +12,12 @@
 #include "xds/node.h"
 #include "ztunnel/metrics.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#define LARGE_RESPONSE_BYTES (4 * 1024 * 1024)
+#define TRIM_AFTER_MS 3000
 #define ADDRESS_TYPE_URL "type.googleapis.com/istio.workload.Address"
 #define AUTHORIZATION_TYPE_URL "type.googleapis.com/istio.security.Authorization"
 
@@ -35,7 +38,15 @@ struct xds_feed {
     struct hash_map *local_identities; /* identity -> struct local_identity */
     struct hash_map *local_workloads;  /* uid -> its struct local_identity, borrowed */
     bool is_shared;
+    struct timer trim;
 };
+
+/* By then the version that a large response replaced is released: its memory goes back to the system. */
+static void on_trim(struct timer *timer)
+{
+    (void)timer;
+    malloc_trim(0);
+}
 
 static bool is_prefetched(const struct xds_feed *feed, const struct workload *workload)
 {
@@ -186,6 +197,9 @@ static void count_labelled(struct xds_feed *feed, enum ztunnel_metric family, co
 static void on_response(void *context, const char *type_url, size_t value_bytes, size_t rejected_count)
 {
     struct xds_feed *feed = context;
+    if (value_bytes >= LARGE_RESPONSE_BYTES) {
+        timer_arm_after_ms(feed->loop, &feed->trim, TRIM_AFTER_MS);
+    }
     double seconds = (double)(clock_monotonic_ns() - feed->begun_ns) / (double)NANOSECONDS_PER_SECOND;
     if (rejected_count > 0) {
         count_labelled(feed, METRIC_XDS_REJECTIONS, type_url, rejected_count);
@@ -258,6 +272,7 @@ struct xds_feed *xds_feed_new(struct loop *control, struct buffer_pool *buffers,
     struct xds_feed *feed = NEW(struct xds_feed);
     feed->settings = *settings;
     feed->loop = control;
+    feed->trim.on_expire = on_trim;
     feed->types[TYPE_ADDRESS] = (struct delta_type){ ADDRESS_TYPE_URL, settings->configuration->xds_on_demand, true };
     feed->types[TYPE_AUTHORIZATION] = (struct delta_type){ AUTHORIZATION_TYPE_URL, false, false };
     feed->local_identities = hash_map_new();
@@ -298,6 +313,7 @@ void xds_feed_free(struct xds_feed *feed)
     if (feed == NULL) {
         return;
     }
+    timer_disarm(&feed->trim);
     delta_client_free(feed->client);
     hash_map_free(feed->local_workloads, NULL);
     hash_map_free(feed->local_identities, memory_free);
