@@ -90,7 +90,7 @@ static bool read_post_handshake(struct cursor *cursor, struct post_handshake *me
     messages->header_length = cursor_u8(cursor);
     struct bytes header = cursor_take(cursor, HANDSHAKE_HEADER_BYTES);
     messages->left = cursor_u32(cursor);
-    if (cursor->has_failed || messages->header_length > HANDSHAKE_HEADER_BYTES) {
+    if (cursor->has_failed || header.data == NULL || messages->header_length > HANDSHAKE_HEADER_BYTES) {
         return false;
     }
     memcpy(messages->header, header.data, HANDSHAKE_HEADER_BYTES);
