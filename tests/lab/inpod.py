@@ -56,6 +56,14 @@ class Node:
         return Program(name, [*(command or [binary("ztunnel")]), "proxy", "ztunnel"], namespace=namespace or self.node,
                        environment={**self.environment, **environment})
 
+    def restart(self, **environment):
+        """A new proxy in place of the present one, told about both pods."""
+        self.ztunnel.assert_clean()
+        self.agent.hang_up()
+        self.ztunnel = self.start_ztunnel(f"{self.ztunnel.name}-again", **environment)
+        self.agent.accept()
+        self.snapshot()
+
     def snapshot(self):
         """The agent's part of a start: both pods, and ready."""
         for pod in (self.client, self.server):

@@ -13,7 +13,7 @@ import pytest
 from tests.lab import hbone
 from tests.lab.certificates import Authority, spiffe
 from tests.lab.process import PATIENCE, wait_until
-from tests.lab.victim import ADDRESS, Victim
+from tests.lab.victim import ADDRESS, Bystander, Victim, metric
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, END_HEADERS = 1, 4
@@ -83,21 +83,6 @@ class Tunnel:
         self.socket.close()
 
 
-class Bystander:
-    """A stream that echoes before, during and after."""
-
-    def __init__(self, victim):
-        self.tunnel = victim.tunnel()
-        self.stream_id = self.tunnel.open(f"{ADDRESS}:8080")
-        self.sent = b""
-
-    def speak(self):
-        word = b"word%d " % len(self.sent)
-        self.sent += word
-        self.tunnel.send_data(self.stream_id, word)
-        self.tunnel.wait_for(lambda _: self.tunnel.received(self.stream_id) == self.sent)
-
-
 @pytest.fixture(scope="module")
 def victim():
     victim = Victim(RUST_LOG="info", ZTUNNEL_WORKER_THREADS="1")
@@ -113,13 +98,6 @@ def bystander(victim):
     bystander.speak()
     bystander.tunnel.close()
     assert victim.ztunnel.program.is_running()
-
-
-def metric(victim, name, labels=""):
-    for line in victim.ztunnel.metrics().splitlines():
-        if line.startswith(name) and labels in line:
-            return float(line.rsplit(" ", 1)[1])
-    return 0
 
 
 FLOODS = {

@@ -1,10 +1,11 @@
 """In-pod mode against a scripted node agent: the whole of ZDS with real namespaces, and the proof of enrolment."""
+import json
 import os
 import socket
 
 import pytest
 
-from tests.lab import node_agent
+from tests.lab import hbone, node_agent
 from tests.lab.inpod import Node
 from tests.lab.process import wait_until
 from tests.lab.topology import run
@@ -67,6 +68,31 @@ def test_a_reconnect_of_the_agent_keeps_what_it_names_and_cuts_the_rest(node):
     wait_until(lambda: set(node.pods()) == {"uid-server"}, message="only the server")
     assert node.agent.add("uid-client", node.client) == ""
     assert node.exchange() == b"ping"
+
+
+def test_our_own_identity_answers_hbone_in_our_own_namespace(node):
+    """dataplane §2.4: ztunnel's own ports are reached through its own 15008, under its own name; nobody else gets the namespace."""
+    own = {"uid": "Kubernetes//Pod/istio-system/ztunnel-1", "name": "ztunnel-1", "namespace": "istio-system", "serviceAccount": "ztunnel",
+           "workloadIps": [node.node.address], "protocol": "HBONE", "trustDomain": "cluster.local", "clusterId": "Kubernetes", "services": {}}
+    node.restart(POD_NAME="ztunnel-1", POD_NAMESPACE="istio-system", SERVICE_ACCOUNT="ztunnel",
+                 LOCAL_XDS=json.dumps({**node.model, "workloads": [*node.model["workloads"], own]}))
+    certificates = node.authority.leaf("spiffe://cluster.local/ns/default/sa/prometheus")
+    tunnel = wait_until(lambda: connect(node, certificates), message="our own 15008")
+    names = [value for kind, value in tunnel.sock.getpeercert()["subjectAltName"] if kind == "URI"]
+    assert names == ["spiffe://cluster.local/ns/istio-system/sa/ztunnel"]
+    stream_id = tunnel.open(f"{node.node.address}:15020")
+    tunnel.send_data(stream_id, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"workload_manager_active_proxy_count" in tunnel.read_until_end(stream_id)
+    tunnel.close()
+    assert node.agent.add("uid-own", node.node) == "failure to start proxy : the network namespace is ztunnel's own"
+    node.restart()
+
+
+def connect(node, certificates):
+    try:
+        return node.node.inside(lambda: hbone.Client((node.node.address, 15008), certificates))
+    except OSError:
+        return None
 
 
 @pytest.mark.threaded
