@@ -24,7 +24,9 @@ def node():
 
 
 class Load:
-    """Short connections one after the other on several threads; counts what failed."""
+    """Bursts of short connections on several threads, so that at any moment some are made and not yet accepted; counts what failed."""
+
+    BURST = 16
 
     def __init__(self, node, threads=4):
         self.node = node
@@ -38,19 +40,28 @@ class Load:
     def _run(self):
         def body():
             while not self.is_stopping:
-                try:
-                    with socket.create_connection((self.node.server.address, 8080), 10) as connection:
-                        connection.sendall(b"x" * 100)
-                        received = b""
-                        while len(received) < 100:
-                            piece = connection.recv(100)
-                            if not piece:
-                                raise ConnectionError(f"closed after {len(received)} bytes")
-                            received += piece
-                    self.done += 1
-                except OSError as error:
-                    self.failures.append((time.monotonic(), repr(error)))
+                connections = [self._try(lambda: socket.create_connection((self.node.server.address, 8080), 10)) for _ in range(self.BURST)]
+                for connection in connections:
+                    if connection is not None:
+                        self._try(lambda: self._exchange(connection))
         self.node.client.inside(body)
+
+    def _try(self, action):
+        try:
+            return action()
+        except OSError as error:
+            self.failures.append((time.monotonic(), repr(error)))
+
+    def _exchange(self, connection):
+        with connection:
+            connection.sendall(b"x" * 100)
+            received = b""
+            while len(received) < 100:
+                piece = connection.recv(100)
+                if not piece:
+                    raise ConnectionError(f"closed after {len(received)} bytes")
+                received += piece
+        self.done += 1
 
     def stop(self):
         self.is_stopping = True

@@ -141,6 +141,57 @@ static void test_port_reuse_lets_a_successor_listen_beside(void **state)
     close(second.descriptor);
 }
 
+static void connect_many(const struct socket_address *to, int *descriptors, size_t count)
+{
+    static const struct socket_settings settings;
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(socket_open(&settings, IP_V4, 0, &descriptors[i], NULL));
+        int outcome = socket_connect(descriptors[i], to);
+        assert_true(outcome == 0 || outcome == EINPROGRESS);
+    }
+}
+
+static size_t accept_all(int listener)
+{
+    struct socket_address peer;
+    size_t count = 0;
+    int accepted;
+    while ((accepted = socket_accept(listener, &peer)) >= 0) {
+        close(accepted);
+        count++;
+    }
+    return count;
+}
+
+static void test_a_listener_that_yields_keeps_what_it_has_and_its_successor_gets_the_rest(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    static const struct socket_settings settings;
+    struct listener_options options = { .address = address_of_text("127.0.0.1:0"), .flags = SOCKET_REUSES_PORT };
+    struct listener first, second;
+    int early[COUNT], late[COUNT], alone[COUNT];
+    assert_ok(socket_listen(&settings, &options, &first));
+    assert_true(socket_local_address(first.descriptor, &options.address));
+    /* Without a successor nothing changes. */
+    socket_yield_to_successor(first.descriptor);
+    connect_many(&options.address, early, COUNT);
+    assert_ok(socket_listen(&settings, &options, &second));
+    socket_yield_to_successor(first.descriptor);
+    connect_many(&options.address, late, COUNT);
+    assert_int_equal(accept_all(first.descriptor), COUNT);
+    assert_int_equal(accept_all(second.descriptor), COUNT);
+    close(first.descriptor);
+    connect_many(&options.address, alone, COUNT);
+    assert_int_equal(accept_all(second.descriptor), COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        close(early[i]);
+        close(late[i]);
+        close(alone[i]);
+    }
+    close(second.descriptor);
+}
+
 static void test_a_refused_connect_gives_its_error(void **state)
 {
     (void)state;
@@ -351,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_nothing_to_accept_is_eagain),
         cmocka_unit_test(test_a_taken_address_fails_with_the_contracts_words),
         cmocka_unit_test(test_port_reuse_lets_a_successor_listen_beside),
+        cmocka_unit_test(test_a_listener_that_yields_keeps_what_it_has_and_its_successor_gets_the_rest),
         cmocka_unit_test(test_a_refused_connect_gives_its_error),
         cmocka_unit_test(test_a_source_bind_leaves_the_port_to_connect),
         cmocka_unit_test(test_an_abortive_close_is_a_reset_to_the_peer),
