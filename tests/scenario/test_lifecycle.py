@@ -141,7 +141,7 @@ def test_nothing_is_taken_before_the_control_plane_has_spoken(node):
     node.ztunnel = node.start_ztunnel("gated", XDS_ADDRESS=node.environment["CA_ADDRESS"], XDS_ROOT_CA=node.environment["CA_ROOT_CA"], LOCAL_XDS="",
                                       POD_NAME="ztunnel-1", POD_NAMESPACE="istio-system", SERVICE_ACCOUNT="ztunnel")
     node.ca.wait(lambda plane: len([r for s in plane.streams for r in s.requests]) >= 2)
-    assert node.get(15021, "/healthz/ready") == "not ready, pending: proxy, state manager, workload proxy manager\n"
+    assert node.get(15021, "/healthz/ready") == "not ready, pending: dns proxy, proxy, state manager, workload proxy manager\n"
     assert node.get(15021, "/other") == "" and node.node.run("curl", "-s", "-I", "http://127.0.0.1:15021/healthz/ready").startswith("HTTP/1.1 405")
     node.agent.listener.settimeout(0.5)
     with pytest.raises(TimeoutError):
