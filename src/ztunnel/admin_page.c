@@ -96,8 +96,8 @@ static void write_connection(const struct connection *connection, struct json_wr
     add_end_cell(out, connection->source_workload, &connection->peer);
     add_end_cell(out, connection->destination_workload, &connection->dialled);
     html_add_cell(out, connection->service != NULL ? connection->service->key : NULL, NULL);
-    html_add_cell_of(out, connection->protocol == CONNECTION_HBONE ? "good" : "warn",
-        connection->protocol == CONNECTION_HBONE ? "mTLS" : "plain", NULL);
+    bool is_plain = connection->protocol == CONNECTION_TCP;
+    html_add_cell_of(out, is_plain ? "warn" : "good", is_plain ? "plain" : "mTLS", NULL);
     html_add_cell_of(out, text_equal(state, "established") ? NULL : "warn", state, NULL);
     html_add_number_cell(out, human_bytes(connection->received_bytes, human), connection->received_bytes);
     html_add_number_cell(out, human_bytes(connection->sent_bytes, human), connection->sent_bytes);

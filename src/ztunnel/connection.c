@@ -307,7 +307,7 @@ void connections_enforce(struct list *connections, const struct mesh_version *ve
     }
 }
 
-static const char *protocol_name(const struct connection *connection)
+const char *connection_protocol_name(const struct connection *connection)
 {
     static const char *const NAMES[] = {
         [CONNECTION_TCP] = "TCP", [CONNECTION_HBONE] = "HBONE", [CONNECTION_DOUBLE_HBONE] = "DOUBLEHBONE"
@@ -319,18 +319,17 @@ void connection_dump(const struct connection *connection, struct json_writer *js
 {
     char text[SOCKET_ADDRESS_TEXT_SIZE];
     bool is_inbound = connection->direction == CONNECTION_INBOUND;
-    const struct socket_address *actual =
-        is_inbound || connection->authority.port == 0 ? &connection->dialled : &connection->destination;
+    /* What was connected to: the application itself, or the next hop. */
+    const struct socket_address *actual = is_inbound ? &connection->dialled : &connection->destination;
     json_write_object_begin(json);
-    json_write_member_string(
-        json, "actualDst", socket_address_format(is_inbound ? &connection->dialled : actual, text));
+    json_write_member_string(json, "actualDst", socket_address_format(actual, text));
     json_write_key(json, "originalDst");
     if (is_inbound) {
         json_write_string(json, connection->forwarded_host);
     } else {
         json_write_string(json, socket_address_format(&connection->dialled, text));
     }
-    json_write_member_string(json, "protocol", protocol_name(connection));
+    json_write_member_string(json, "protocol", connection_protocol_name(connection));
     json_write_member_string(json, "src", socket_address_format(&connection->peer, text));
     json_write_object_end(json);
 }

@@ -160,6 +160,9 @@ void connection_refuse_early(struct pod *pod, enum connection_direction directio
 /* Calls connection->cut for each connection of a list that the current version no longer allows. */
 void connections_enforce(struct list *connections, const struct mesh_version *version);
 
+/* "TCP", "HBONE" or "DOUBLEHBONE". */
+const char *connection_protocol_name(const struct connection *connection);
+
 /* {src, originalDst, actualDst, protocol} for /config_dump; stages and times for /debug/connections. */
 void connection_dump(const struct connection *connection, struct json_writer *json);
 

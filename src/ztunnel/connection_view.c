@@ -83,7 +83,7 @@ static void write_identities(struct json_writer *json, const struct connection *
 /* The tunnel it goes through, by its address: the peer's of an accepted one, the next hop's of one of ours. */
 static void write_tunnel(struct json_writer *json, const struct connection *connection)
 {
-    if (connection->protocol != CONNECTION_HBONE) {
+    if (connection->protocol == CONNECTION_TCP) {
         json_write_member_string(json, "tunnel", NULL);
         return;
     }
@@ -121,7 +121,7 @@ void connection_view(const struct connection *connection, struct json_writer *js
     json_write_member_unsigned(json, "id", connection->id);
     write_identities(json, connection);
     json_write_member_string(json, "pod", pod_name);
-    json_write_member_string(json, "protocol", connection->protocol == CONNECTION_HBONE ? "HBONE" : "TCP");
+    json_write_member_string(json, "protocol", connection_protocol_name(connection));
     json_write_member_string(json, "service", connection->service != NULL ? connection->service->key : NULL);
     write_address(json, "source", &connection->peer);
     write_workload(json, "sourceWorkload", connection->source_workload);

@@ -230,12 +230,13 @@ void live_walk_free(struct live_walk *walk)
         return;
     }
     walk->is_abandoned = true;
-    if (walk->view->are_workers_gone) {
-        free_walk(walk);
-    } else if (!walk->is_away && walk->is_entered) {
+    if (walk->is_away && !walk->view->are_workers_gone) {
+        return; /* freed when it comes back */
+    }
+    if (walk->is_entered && !walk->view->are_workers_gone) {
         walk->is_over = true;
         send_to_worker(walk);
-    } else if (!walk->is_away) {
+    } else {
         free_walk(walk);
     }
 }
