@@ -62,10 +62,11 @@ static void log_query(const struct dns_query *query, const char *result, size_t 
     if (!log_is_enabled(LOG_DEBUG, "dns")) {
         return;
     }
-    char domain[DNS_NAME_TEXT_SIZE + 1];
+    char name[DNS_NAME_TEXT_SIZE];
+    char domain[sizeof name + 1];
     char type[16];
-    (void)dns_name_text(query->request.question.name, domain);
-    strcat(domain, ".");
+    (void)dns_name_text(query->request.question.name, name);
+    snprintf(domain, sizeof domain, "%s.", name);
     snprintf(type, sizeof type, "%s", dns_type_name(query->request.question.type));
     for (char *at = type; *at != '\0'; at++) {
         *at = (char)toupper((unsigned char)*at);
