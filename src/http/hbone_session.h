@@ -222,6 +222,8 @@ void hbone_stream_release(struct hbone_stream *stream);
 void *hbone_stream_context(const struct hbone_stream *stream);
 uint32_t hbone_stream_id(const struct hbone_stream *stream);
 struct hbone_session *hbone_stream_session(const struct hbone_stream *stream); /* NULL after the session was freed */
+/* The peer's END_STREAM has come; on_end follows behind the data that is being delivered. */
+bool hbone_stream_has_remote_end(const struct hbone_stream *stream);
 /* Delivered and not credited. */
 size_t hbone_stream_pinned_bytes(const struct hbone_stream *stream);
 /* True once both directions have ended, it was reset, or its session is gone. */

@@ -274,6 +274,11 @@ struct hbone_session *hbone_stream_session(const struct hbone_stream *stream)
     return stream->session;
 }
 
+bool hbone_stream_has_remote_end(const struct hbone_stream *stream)
+{
+    return stream->has_remote_end;
+}
+
 size_t hbone_stream_pinned_bytes(const struct hbone_stream *stream)
 {
     return stream->uncredited_bytes;

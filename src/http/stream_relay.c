@@ -174,7 +174,9 @@ static void on_ready(struct io_watch *watch, uint32_t events)
 void stream_relay_on_data(struct stream_relay *relay, const struct bytes *slices, int count)
 {
     size_t written;
-    enum byte_queue_status status = byte_queue_pass(&relay->backlog, relay->descriptor, slices, count, &written);
+    bool ends_soon = hbone_stream_has_remote_end(relay->stream);
+    enum byte_queue_status status =
+        byte_queue_pass(&relay->backlog, relay->descriptor, slices, count, ends_soon, &written);
     account_delivery(relay, written);
     if (status == BYTE_QUEUE_FAILED) {
         reset_from_application(relay);

@@ -57,12 +57,12 @@ void byte_queue_append(struct byte_queue *queue, struct bytes bytes)
 }
 
 /* One vectored write that never raises SIGPIPE. */
-static ssize_t write_vector(int descriptor, struct iovec *vector, size_t count)
+static ssize_t write_vector(int descriptor, struct iovec *vector, size_t count, int flags)
 {
     struct msghdr message = { .msg_iov = vector, .msg_iovlen = count };
     ssize_t written;
     do {
-        written = sendmsg(descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        written = sendmsg(descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
     } while (written < 0 && errno == EINTR);
     return written;
 }
@@ -92,7 +92,7 @@ enum byte_queue_status byte_queue_write(struct byte_queue *queue, int descriptor
              block = block->next) {
             vector[count++] = (struct iovec){ block->bytes + block->begin, block->end - block->begin };
         }
-        ssize_t taken = write_vector(descriptor, vector, count);
+        ssize_t taken = write_vector(descriptor, vector, count, 0);
         if (taken < 0) {
             return errno == EAGAIN || errno == EWOULDBLOCK ? BYTE_QUEUE_AGAIN : BYTE_QUEUE_FAILED;
         }
@@ -115,7 +115,7 @@ static void append_rest(struct byte_queue *queue, const struct bytes *slices, in
 }
 
 enum byte_queue_status byte_queue_pass(
-    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, size_t *written)
+    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, bool ends_soon, size_t *written)
 {
     *written = 0;
     if (queue->length > 0) {
@@ -131,7 +131,7 @@ enum byte_queue_status byte_queue_pass(
             vector[i].iov_len = slices[done + i].length;
             offered += slices[done + i].length;
         }
-        ssize_t taken = write_vector(descriptor, vector, (size_t)part);
+        ssize_t taken = write_vector(descriptor, vector, (size_t)part, ends_soon ? MSG_MORE : 0);
         bool would_block = taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
         if (taken < 0 && !would_block) {
             return BYTE_QUEUE_FAILED;

@@ -8,6 +8,8 @@
 #include "base/bytes.h"
 #include "net/buffer_pool.h"
 
+#include <stdbool.h>
+
 struct byte_queue_block;
 
 struct byte_queue {
@@ -35,9 +37,9 @@ void byte_queue_append(struct byte_queue *queue, struct bytes bytes);
 enum byte_queue_status byte_queue_write(struct byte_queue *queue, int descriptor, size_t *written);
 
 /* Writes `slices` directly where nothing is queued before them, and queues what the socket refuses. `*written` is what
- * it took, of the queue and of the slices. */
+ * it took, of the queue and of the slices. `ends_soon`: a FIN follows at once, and may share the last packet. */
 enum byte_queue_status byte_queue_pass(
-    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, size_t *written);
+    struct byte_queue *queue, int descriptor, const struct bytes *slices, int count, bool ends_soon, size_t *written);
 
 /* Forgets the contents and gives the blocks back. */
 void byte_queue_clear(struct byte_queue *queue);

@@ -156,7 +156,7 @@ static bool read_once(struct tcp_relay *relay, struct tcp_relay_side *from)
     from->is_bulk = length > BULK_READ_BYTES;
     struct bytes read = bytes_of(buffer, (size_t)length);
     size_t written;
-    enum byte_queue_status status = byte_queue_pass(&to->backlog, to->descriptor, &read, 1, &written);
+    enum byte_queue_status status = byte_queue_pass(&to->backlog, to->descriptor, &read, 1, false, &written);
     report(relay, to, written);
     return status == BYTE_QUEUE_FAILED ? fail(relay) : true;
 }

@@ -12,8 +12,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* One turn accepts a bounded number, so that a flood of connections does not hold up the streams of others. */
-#define ACCEPTS_A_TURN 64
+/* One turn accepts a bounded number, so that a flood of connections does not hold up the streams of others. A listener that was not
+ * ready a moment ago has one connection, as a rule: asking for a second would cost a call to be told that there is none. While it
+ * is ready turn after turn, a turn takes twice what the last one took. */
+#define ACCEPTS_A_TURN 16
+#define BURST_NS (200 * 1000)
 #define RESUME_AFTER_MS 50
 
 static void log_accept_failure(const struct proxy_listener *listener, int error)
@@ -56,11 +59,22 @@ static bool refuse_over_limit(
     return true;
 }
 
+static int accepts_this_turn(struct proxy_listener *listener)
+{
+    uint64_t now_ns = loop_now_ns(listener->watch.loop);
+    bool is_burst = now_ns - listener->ready_ns < BURST_NS;
+    listener->ready_ns = now_ns;
+    listener->accepts = is_burst ? listener->accepts * 2 : 1;
+    listener->accepts = listener->accepts < ACCEPTS_A_TURN ? listener->accepts : ACCEPTS_A_TURN;
+    return listener->accepts;
+}
+
 static void on_ready(struct io_watch *watch, uint32_t events)
 {
     (void)events;
     struct proxy_listener *listener = CONTAINER_OF(watch, struct proxy_listener, watch);
-    for (int i = 0; i < ACCEPTS_A_TURN && listener->descriptor >= 0; i++) {
+    int budget = accepts_this_turn(listener);
+    for (int i = 0; i < budget && listener->descriptor >= 0; i++) {
         struct socket_address peer;
         int descriptor = socket_accept(listener->descriptor, &peer);
         if (descriptor >= 0) {

@@ -14,6 +14,8 @@ struct proxy_listener {
     struct timer resume; /* after running out of descriptors */
     int descriptor;      /* -1: closed */
     bool is_transparent;
+    uint64_t ready_ns; /* when it was ready last */
+    int accepts;       /* at most so many then */
     struct pod *pod;
     unsigned place; /* enum pod_listener; POD_LISTENER_COUNT: none of those */
     /* Takes over the descriptor. */
