@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define LOCAL_CONGESTION_CONTROL "cubic"
+#define TUNNEL_UNSENT_BYTES (128 * 1024)
 #define MILLISECONDS_PER_SECOND 1000u
 
 static bool set_option(int descriptor, int level, int name, int value)
@@ -109,6 +110,9 @@ static struct result apply_settings(
     }
     if ((flags & SOCKET_ENDS_BY_RESET) != 0) {
         set_linger(descriptor, true);
+    }
+    if ((flags & SOCKET_TUNNEL) != 0) {
+        (void)set_option(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, TUNNEL_UNSENT_BYTES);
     }
     RESULT_TRY(apply_mark(settings, flags, descriptor));
     RESULT_TRY(apply_keepalive(settings, flags, descriptor));

@@ -37,8 +37,11 @@ enum socket_flags {
     /* Sockets of applications: whatever closes them but socket_close_cleanly, the death of this process above all, is a RST. */
     SOCKET_ENDS_BY_RESET = 1 << 5,
     SOCKET_DATAGRAM = 1 << 6, /* UDP: of the other flags only mark and port reuse mean anything */
+    /* Many streams share it: little may wait in the kernel before the network takes it, else a small message stands behind
+     * megabytes of other streams' bulk (TCP_NOTSENT_LOWAT). */
+    SOCKET_TUNNEL = 1 << 7,
 };
-#define SOCKET_FLAGS_ALL 0x7fu
+#define SOCKET_FLAGS_ALL 0xffu
 
 struct listener_options {
     struct socket_address address; /* [::] takes IPv4 as well */

@@ -26,7 +26,7 @@ static const struct {
     void (*accept)(struct pod *pod, int descriptor, const struct socket_address *peer);
 } CAPTURES[POD_LISTENER_COUNT] = {
     /* HTTP/2 PINGs watch tunnels, keepalive watches applications. */
-    [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", 0, false, inbound_accept },
+    [POD_LISTENER_HBONE] = { INBOUND_HBONE_PORT, "inbound", SOCKET_TUNNEL, false, inbound_accept },
     [POD_LISTENER_PLAINTEXT] = { INBOUND_PLAINTEXT_PORT, "inbound plaintext", SOCKET_KEEPALIVE | SOCKET_ENDS_BY_RESET,
         false, passthrough_accept },
     [POD_LISTENER_OUTBOUND] = { OUTBOUND_PORT, "outbound", SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_ENDS_BY_RESET,
@@ -391,7 +391,7 @@ void pod_notice_version(struct pod *pod, bool policies_changed)
 struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family)
 {
     static const uint8_t FLAGS[POD_STOCK_COUNT] = {
-        [DIAL_TUNNEL] = SOCKET_MARKED,
+        [DIAL_TUNNEL] = SOCKET_MARKED | SOCKET_TUNNEL,
         [DIAL_UPSTREAM] = SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_ENDS_BY_RESET,
         [DIAL_APPLICATION] =
             SOCKET_MARKED | SOCKET_KEEPALIVE | SOCKET_LOCAL_LEG | SOCKET_TRANSPARENT | SOCKET_ENDS_BY_RESET,

@@ -210,6 +210,34 @@ static void test_a_refused_connect_gives_its_error(void **state)
     close(descriptor);
 }
 
+static int unsent_limit(int descriptor)
+{
+    int limit = -1;
+    socklen_t length = sizeof limit;
+    assert_int_equal(getsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, &length), 0);
+    return limit;
+}
+
+static void test_little_waits_unsent_on_both_ends_of_a_tunnel(void **state)
+{
+    (void)state;
+    static const struct socket_settings settings;
+    const struct listener_options options = { .address = { ip_of_text("127.0.0.1"), 0 }, .flags = SOCKET_TUNNEL };
+    struct listener listener;
+    struct socket_address bound, peer;
+    int descriptor;
+    assert_ok(socket_listen(&settings, &options, &listener));
+    assert_true(socket_local_address(listener.descriptor, &bound));
+    assert_ok(socket_open(&settings, IP_V4, SOCKET_TUNNEL, &descriptor, NULL));
+    (void)socket_connect(descriptor, &bound);
+    int accepted = accept_when_ready(listener.descriptor, &peer);
+    assert_int_equal(unsent_limit(descriptor), 128 * 1024);
+    assert_int_equal(unsent_limit(accepted), 128 * 1024);
+    close(accepted);
+    close(descriptor);
+    close(listener.descriptor);
+}
+
 static void test_a_source_bind_leaves_the_port_to_connect(void **state)
 {
     (void)state;
@@ -404,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_port_reuse_lets_a_successor_listen_beside),
         cmocka_unit_test(test_a_listener_that_yields_keeps_what_it_has_and_its_successor_gets_the_rest),
         cmocka_unit_test(test_a_refused_connect_gives_its_error),
+        cmocka_unit_test(test_little_waits_unsent_on_both_ends_of_a_tunnel),
         cmocka_unit_test(test_a_source_bind_leaves_the_port_to_connect),
         cmocka_unit_test(test_an_abortive_close_is_a_reset_to_the_peer),
         cmocka_unit_test(test_an_application_socket_ends_by_reset_unless_it_is_closed_cleanly),
