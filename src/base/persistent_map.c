@@ -137,6 +137,15 @@ static struct persistent_map_node *const *members_of(struct persistent_map_node 
     return as_collision(node)->leaves;
 }
 
+/* Each count is in a place of its own, far from the cache with 100,000 values: fetched all at once they cost one wait instead of
+ * thirty. */
+static void fetch_counts(struct persistent_map_node *const *members, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        __builtin_prefetch(members[i], 1);
+    }
+}
+
 static void node_release(const struct persistent_map_type *type, struct persistent_map_node *node)
 {
     if (is_bare_value(node)) {
@@ -151,6 +160,7 @@ static void node_release(const struct persistent_map_type *type, struct persiste
     } else {
         uint32_t count;
         struct persistent_map_node *const *members = members_of(node, &count);
+        fetch_counts(members, count);
         for (uint32_t i = 0; i < count; i++) {
             node_release(type, members[i]);
         }
@@ -233,6 +243,7 @@ static struct persistent_map_node *make_own(const struct persistent_map_type *ty
         copy = &collision->node;
         copied_members = collision->leaves;
     }
+    fetch_counts(members, count);
     for (uint32_t i = 0; i < count; i++) {
         copied_members[i] = node_reference(type, members[i]);
     }

@@ -133,7 +133,7 @@ bool qsbr_reclaim(struct qsbr *domain)
     return domain->first != NULL;
 }
 
-void qsbr_retire(struct qsbr *domain, void *object, void (*free_object)(void *object))
+void qsbr_retire_later(struct qsbr *domain, void *object, void (*free_object)(void *object))
 {
     struct retired *retired = NEW(struct retired);
     retired->epoch = atomic_fetch_add_explicit(&domain->epoch, 1, memory_order_acq_rel) + 1;
@@ -141,5 +141,10 @@ void qsbr_retire(struct qsbr *domain, void *object, void (*free_object)(void *ob
     retired->free_object = free_object;
     *domain->last = retired;
     domain->last = &retired->next;
+}
+
+void qsbr_retire(struct qsbr *domain, void *object, void (*free_object)(void *object))
+{
+    qsbr_retire_later(domain, object, free_object);
     (void)qsbr_reclaim(domain);
 }

@@ -24,6 +24,8 @@ void qsbr_online(struct qsbr_reader *reader);
 /* Writer side, any one thread at a time: calls free_object(object) after a grace period, from a later call of
  * qsbr_retire or qsbr_reclaim. */
 void qsbr_retire(struct qsbr *domain, void *object, void (*free_object)(void *object));
+/* The same without freeing anything now, where time matters: somebody calls qsbr_reclaim soon. */
+void qsbr_retire_later(struct qsbr *domain, void *object, void (*free_object)(void *object));
 /* Frees what is due; returns whether anything is still waiting. */
 bool qsbr_reclaim(struct qsbr *domain);
 

@@ -1,6 +1,5 @@
 #include "mesh/change.h"
 
-#include "base/hash_map.h"
 #include "base/memory.h"
 #include "mesh/index.h"
 
@@ -12,12 +11,9 @@ struct mesh_change {
     bool has_changed;
     bool has_changed_policies;
     bool has_departures;
-    /* Endpoint sets under way by service key: each is put into the version once, at the end, so that a response with
-     * 100,000 workloads does not copy its services' sets again and again. */
-    struct hash_map *endpoint_sets;
 };
 
-/* Numbers tell a change's own index lists from those of others; 0 is nobody's. */
+/* Numbers tell a change's own index lists and endpoint sets, which it may alter, from those of others; 0 is nobody's. */
 static _Atomic uint64_t last_change_number;
 
 struct mesh_change *mesh_change_begin(const struct mesh_version *base)
@@ -25,7 +21,6 @@ struct mesh_change *mesh_change_begin(const struct mesh_version *base)
     struct mesh_change *change = NEW(struct mesh_change);
     change->next = mesh_version_copy(base);
     change->number = atomic_fetch_add(&last_change_number, 1) + 1;
-    change->endpoint_sets = hash_map_new();
     return change;
 }
 
@@ -154,16 +149,16 @@ static bool has_same_services(const struct workload *old, const struct workload 
     return true;
 }
 
-/* The set of a service that this change may alter. */
+/* The set of a service that this change may alter: one that it has put into its version itself. */
 static struct endpoint_set *own_endpoint_set(struct mesh_change *change, struct bytes key)
 {
-    struct endpoint_set *own = hash_map_get(change->endpoint_sets, key);
-    if (own != NULL) {
-        return own;
+    struct endpoint_set *base = persistent_map_get(&endpoint_set_map_type, change->next->endpoints, key);
+    if (base != NULL && base->made_by == change->number) {
+        return base;
     }
-    const struct endpoint_set *base = persistent_map_get(&endpoint_set_map_type, change->next->endpoints, key);
-    own = endpoint_set_new(key, base != NULL ? persistent_map_reference(base->workloads) : NULL);
-    hash_map_put(change->endpoint_sets, key, own);
+    struct persistent_map *workloads = base != NULL ? persistent_map_reference(base->workloads) : NULL;
+    struct endpoint_set *own = endpoint_set_new(key, workloads, change->number);
+    change->next->endpoints = persistent_map_put(&endpoint_set_map_type, change->next->endpoints, key, own);
     return own;
 }
 
@@ -171,10 +166,14 @@ static void set_endpoints(struct mesh_change *change, struct workload *workload,
 {
     struct bytes uid = bytes_of_string(workload_text(workload, WORKLOAD_UID));
     for (size_t i = 0; i < workload->service_count; i++) {
-        struct endpoint_set *set = own_endpoint_set(change, bytes_of_string(workload->services[i].key));
+        struct bytes key = bytes_of_string(workload->services[i].key);
+        struct endpoint_set *set = own_endpoint_set(change, key);
         set->workloads = is_present
                              ? persistent_map_put(&workload_map_type, set->workloads, uid, workload_reference(workload))
                              : persistent_map_remove(&workload_map_type, set->workloads, uid);
+        if (persistent_map_count(set->workloads) == 0) {
+            change->next->endpoints = persistent_map_remove(&endpoint_set_map_type, change->next->endpoints, key);
+        }
     }
 }
 
@@ -388,27 +387,8 @@ bool mesh_change_is_empty(const struct mesh_change *change)
     return !change->has_changed;
 }
 
-static void commit_endpoint_sets(struct mesh_change *change)
-{
-    struct mesh_version *next = change->next;
-    size_t position = 0;
-    struct bytes key;
-    void *value;
-    while (hash_map_next(change->endpoint_sets, &position, &key, &value)) {
-        struct endpoint_set *set = value;
-        if (persistent_map_count(set->workloads) == 0) {
-            next->endpoints = persistent_map_remove(&endpoint_set_map_type, next->endpoints, key);
-            endpoint_set_release(set);
-        } else {
-            next->endpoints = persistent_map_put(&endpoint_set_map_type, next->endpoints, key, set);
-        }
-    }
-    hash_map_free(change->endpoint_sets, NULL);
-}
-
 struct mesh_version *mesh_change_commit(struct mesh_change *change)
 {
-    commit_endpoint_sets(change);
     struct mesh_version *next = change->next;
     next->generation++;
     if (change->has_changed_policies) {
@@ -423,7 +403,6 @@ struct mesh_version *mesh_change_commit(struct mesh_change *change)
 
 void mesh_change_discard(struct mesh_change *change)
 {
-    hash_map_free(change->endpoint_sets, endpoint_set_release);
     mesh_version_release(change->next);
     memory_free(change);
 }

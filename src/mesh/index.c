@@ -189,11 +189,12 @@ struct persistent_map *index_remove(struct persistent_map *index, const struct i
     return persistent_map_put(&index_map_type, index, index_key_bytes(key), list);
 }
 
-struct endpoint_set *endpoint_set_new(struct bytes key, struct persistent_map *workloads)
+struct endpoint_set *endpoint_set_new(struct bytes key, struct persistent_map *workloads, uint64_t change_number)
 {
     struct endpoint_set *set = memory_allocate(sizeof(struct endpoint_set) + key.length + 1);
     set->references = 1;
     set->key_length = (uint32_t)key.length;
+    set->made_by = change_number;
     set->workloads = workloads;
     memcpy(set->key, key.data, key.length);
     set->key[key.length] = '\0';

@@ -67,11 +67,12 @@ struct persistent_map *index_remove(struct persistent_map *index, const struct i
 struct endpoint_set {
     _Atomic uint32_t references;
     uint32_t key_length;
+    uint64_t made_by; /* number of the change */
     struct persistent_map *workloads;
     char key[]; /* "namespace/hostname", with a NUL */
 };
 /* Takes over the reference to the map. */
-struct endpoint_set *endpoint_set_new(struct bytes key, struct persistent_map *workloads);
+struct endpoint_set *endpoint_set_new(struct bytes key, struct persistent_map *workloads, uint64_t change_number);
 void endpoint_set_release(void *set);
 
 extern const struct persistent_map_type workload_map_type; /* by uid */

@@ -31,7 +31,7 @@ void mesh_publication_free(struct mesh_publication *publication)
 void mesh_publication_publish(struct mesh_publication *publication, struct mesh_version *version)
 {
     struct mesh_version *old = atomic_exchange_explicit(&publication->current, version, memory_order_acq_rel);
-    qsbr_retire(publication->domain, old, release_version);
+    qsbr_retire_later(publication->domain, old, release_version);
 }
 
 const struct mesh_version *mesh_publication_read(const struct mesh_publication *publication)

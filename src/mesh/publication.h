@@ -15,7 +15,7 @@ struct mesh_publication *mesh_publication_new(struct qsbr *domain, struct mesh_v
 /* All readers must be gone. Releases the current version. */
 void mesh_publication_free(struct mesh_publication *publication);
 
-/* Takes over the reference. One writer at a time. */
+/* Takes over the reference. One writer at a time. The version before is released by a later qsbr_reclaim of the domain. */
 void mesh_publication_publish(struct mesh_publication *publication, struct mesh_version *version);
 
 /* Borrowed until the calling reader's next qsbr_quiescent or qsbr_offline; the writer may call it too, and then holds it

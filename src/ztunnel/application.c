@@ -64,6 +64,7 @@ struct application {
     size_t dedicated_running;
     struct io_watch signals;
     struct timer housekeeping;
+    struct deferred reclaim;
     unsigned housekeeping_count;
     bool is_gate_open; /* the model is there: traffic may be taken */
     bool is_stopping;
@@ -87,6 +88,13 @@ static void notice_version(void *context)
     for (size_t i = 0; i < application->worker_count; i++) {
         worker_notice_version(&application->workers[i]);
     }
+    /* After the acknowledgement has left: a version that differs in 1,000 places takes milliseconds to release. */
+    loop_defer_bulk(application->loop, &application->reclaim);
+}
+
+static void on_reclaim(struct deferred *deferred)
+{
+    qsbr_reclaim(CONTAINER_OF(deferred, struct application, reclaim)->shared.readers);
 }
 
 /* Replaced versions wait for the workers' next turn; somebody has to come back and release them. */
@@ -560,6 +568,8 @@ struct result application_run(const struct configuration *configuration)
     const struct tls_policy policy = tls_policy_of(configuration);
     memory_return_bound_arenas((unsigned)configuration->worker_count);
     application->loop = loop_new();
+    application->reclaim.run = on_reclaim;
+    list_initialise(&application->reclaim.link);
     application->buffers = buffer_pool_new();
     make_shared_state(application);
     application->broker = broker_client_new(application->shared.broker, CONTROL_CHANNEL, application->loop);
