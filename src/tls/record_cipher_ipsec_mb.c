@@ -2,13 +2,11 @@
 
 #if defined(AMBAR_HAS_IPSEC_MB) && defined(__x86_64__)
 
+#include "base/loaded_code.h"
 #include "base/memory.h"
 
 #include <intel-ipsec-mb.h>
-#include <link.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 _Static_assert(sizeof(struct gcm_key_data) <= EXPANDED_KEY_BYTES, "an expanded key fits its memory");
 
@@ -78,27 +76,6 @@ static const char *name_for(const IMB_MGR *manager)
     return has(manager, IMB_FEATURE_AVX512_SKX) ? "ipsec-mb avx512" : "ipsec-mb avx2";
 }
 
-/* The library's self-test has touched most of its code and tables, of which a few functions are needed: those pages may go again. */
-static int forget_pages(struct dl_phdr_info *object, size_t size, void *inside)
-{
-    (void)size;
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    bool is_it = false;
-    for (int i = 0; i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
-        uintptr_t start = object->dlpi_addr + part->p_vaddr;
-        is_it |= part->p_type == PT_LOAD && start <= (uintptr_t)inside && (uintptr_t)inside < start + part->p_memsz;
-    }
-    for (int i = 0; is_it && i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
-        uintptr_t start = (object->dlpi_addr + part->p_vaddr) / page * page;
-        if (part->p_type == PT_LOAD && (part->p_flags & PF_W) == 0) {
-            (void)madvise((void *)start, object->dlpi_addr + part->p_vaddr + part->p_memsz - start, MADV_DONTNEED);
-        }
-    }
-    return is_it ? 1 : 0;
-}
-
 /* Does it agree with OpenSSL on this machine? Lengths around the block sizes the code has special cases for. */
 static bool agrees_with_evp(enum record_suite suite)
 {
@@ -148,7 +125,8 @@ static void choose(void)
     if (name != NULL && is_sound && agrees_with_evp(RECORD_AES_128_GCM) && agrees_with_evp(RECORD_AES_256_GCM)) {
         cipher.name = name;
     }
-    (void)dl_iterate_phdr(forget_pages, (void *)(uintptr_t)functions.seal[1]);
+    /* The self-test has touched most of the library, of which a few functions are needed. */
+    loaded_code_release((const void *)(uintptr_t)functions.seal[1]);
 }
 
 const struct record_cipher *record_cipher_ipsec_mb(void)

@@ -10,6 +10,7 @@
 #include "ztunnel/admin.h"
 #include "ztunnel/certificate_setup.h"
 #include "ztunnel/control_target.h"
+#include "ztunnel/idle_code.h"
 #include "ztunnel/inpod_manager.h"
 #include "ztunnel/metrics.h"
 #include "ztunnel/metrics_server.h"
@@ -66,6 +67,7 @@ struct application {
     struct timer housekeeping;
     struct deferred reclaim;
     unsigned housekeeping_count;
+    struct idle_code idle_code;
     bool is_gate_open; /* the model is there: traffic may be taken */
     bool is_stopping;
     int stop_signal;
@@ -102,6 +104,9 @@ static void on_housekeeping(struct timer *timer)
 {
     struct application *application = CONTAINER_OF(timer, struct application, housekeeping);
     qsbr_reclaim(application->shared.readers);
+    if (readiness_is_ready(application->readiness)) {
+        idle_code_watch(&application->idle_code);
+    }
     if (++application->housekeeping_count % METRICS_EXPIRE_EVERY == 0) {
         metric_registry_expire(application->shared.metrics, clock_monotonic_ns());
     }
