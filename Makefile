@@ -167,7 +167,8 @@ bench-binaries: $(BENCH_BINARIES)
 
 # ---- the two commands ----------------------------------------------------------------------------------------------
 
-PYTEST  := /usr/bin/python3 -m pytest -q -p no:cacheprovider --rootdir=. -W ignore
+# Files run beside each other: most of a scenario is waiting.
+PYTEST  := /usr/bin/python3 -m pytest -q -p no:cacheprovider --rootdir=. -W ignore -n 3 --dist loadfile
 JOBS    ?= $(shell nproc)
 RUN     := $(MAKE) --no-print-directory -j$(JOBS)
 ASAN    := BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'

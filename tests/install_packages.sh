@@ -11,7 +11,7 @@ PACKAGES=(
     libcmocka-dev
     iproute2 nftables tcpdump procps strace openssl
     bind9-dnsutils curl nginx-light redis-server redis-tools iperf3 nghttp2-client
-    python3-pytest python3-h2 python3-grpcio python3-protobuf python3-cryptography python3-yaml
+    python3-pytest python3-pytest-xdist python3-h2 python3-grpcio python3-protobuf python3-cryptography python3-yaml
 )
 
 # Only where the processor can use it.

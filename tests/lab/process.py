@@ -10,7 +10,7 @@ from tests.lab.topology import run_directory
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("AMBAR_BUILD", "build/bin"))
 IS_SANITIZED = os.environ.get("AMBAR_SANITIZED") == "1"
-PATIENCE = 4 if IS_SANITIZED else 1  # deadlines are for hangs, never a measure of speed
+PATIENCE = 6 if IS_SANITIZED else 2  # deadlines are for hangs, never a measure of speed
 
 
 def binary(name):
