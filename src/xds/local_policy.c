@@ -149,55 +149,40 @@ static bool read_match(struct yaml_reader *reader, struct fy_node *node, struct 
     return true;
 }
 
-static bool read_clause(struct yaml_reader *reader, struct fy_node *node, struct policy_builder *builder)
+/* Each item of a list. */
+static bool read_each(struct yaml_reader *reader, struct fy_node *node, struct policy_builder *builder,
+    bool (*read_item)(struct yaml_reader *reader, struct fy_node *item, struct policy_builder *builder))
 {
     size_t count;
     if (!yaml_sequence(reader, node, &count)) {
         return false;
     }
-    policy_builder_begin_clause(builder);
     void *position = NULL;
     struct fy_node *item;
     while ((item = fy_node_sequence_iterate(node, &position)) != NULL) {
-        if (!read_match(reader, item, builder)) {
+        if (!read_item(reader, item, builder)) {
             return false;
         }
     }
     return true;
+}
+
+static bool read_clause(struct yaml_reader *reader, struct fy_node *node, struct policy_builder *builder)
+{
+    policy_builder_begin_clause(builder);
+    return read_each(reader, node, builder, read_match);
 }
 
 static bool read_rule(struct yaml_reader *reader, struct fy_node *node, struct policy_builder *builder)
 {
-    size_t count;
-    if (!yaml_sequence(reader, node, &count)) {
-        return false;
-    }
     policy_builder_begin_rule(builder);
-    void *position = NULL;
-    struct fy_node *item;
-    while ((item = fy_node_sequence_iterate(node, &position)) != NULL) {
-        if (!read_clause(reader, item, builder)) {
-            return false;
-        }
-    }
-    return true;
+    return read_each(reader, node, builder, read_clause);
 }
 
 static bool read_rules(struct yaml_reader *reader, struct fy_node *node, void *target)
 {
-    struct policy_reading *reading = target;
-    size_t count;
-    if (!yaml_sequence(reader, node, &count)) {
-        return false;
-    }
-    void *position = NULL;
-    struct fy_node *item;
-    while ((item = fy_node_sequence_iterate(node, &position)) != NULL) {
-        if (!read_rule(reader, item, reading->builder)) {
-            return false;
-        }
-    }
-    return true;
+    const struct policy_reading *reading = target;
+    return read_each(reader, node, reading->builder, read_rule);
 }
 
 static bool read_scope(struct yaml_reader *reader, struct fy_node *node, void *target)
