@@ -104,7 +104,7 @@ static void on_housekeeping(struct timer *timer)
 {
     struct application *application = CONTAINER_OF(timer, struct application, housekeeping);
     qsbr_reclaim(application->shared.readers);
-    if (readiness_is_ready(application->readiness)) {
+    if (application->readiness != NULL && readiness_is_ready(application->readiness)) {
         idle_code_watch(&application->idle_code);
     }
     if (++application->housekeeping_count % METRICS_EXPIRE_EVERY == 0) {
