@@ -1,11 +1,9 @@
-#include "ambard/discovery.h"
+#include "ambard/discovery_state.h"
 
 #include "ambard/discovery_response.h"
 #include "ambard/metrics.h"
 #include "base/clock.h"
 #include "base/hash_map.h"
-#include "base/json_writer.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -19,46 +17,10 @@
 
 const char DISCOVERY_DELTA_PATH[] = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-enum watched_type { WATCH_ADDRESS, WATCH_WORKLOAD, WATCH_AUTHORIZATION, WATCH_COUNT };
-
-static const struct {
-    const char *url;
-    const char *short_name;
-} TYPES[WATCH_COUNT] = {
+const struct watched_type_names DISCOVERY_TYPES[WATCH_COUNT] = {
     [WATCH_ADDRESS] = { "type.googleapis.com/istio.workload.Address", "wds" },
     [WATCH_WORKLOAD] = { "type.googleapis.com/istio.workload.Workload", "workload" },
     [WATCH_AUTHORIZATION] = { "type.googleapis.com/istio.security.Authorization", "wads" },
-};
-
-/* One type of one stream. The maps are sets of names: their values mean nothing. */
-struct watch {
-    bool is_watched;
-    bool is_wildcard;
-    char *nonce;          /* of the newest response; NULL: none */
-    bool is_acknowledged; /* the newest response was answered, not refused */
-    int64_t sent_at_s;
-    struct hash_map *names;   /* on demand: what was asked for, and what was sent */
-    struct hash_map *pending; /* changed since the last response */
-    struct writer unsent;     /* a response that found the queue full; the next one has to wait for it */
-};
-
-struct discovery_stream {
-    struct list link;
-    struct discovery *discovery;
-    struct grpc_server_call *call;
-    struct watch watches[WATCH_COUNT];
-    bool has_node;
-    char *node_id, *node_name, *istio_version, *cluster_id;
-    unsigned foreign_types;
-    int64_t connected_at_s;
-    struct token_claims claims;
-};
-
-struct discovery {
-    struct discovery_settings settings;
-    struct list streams;
-    size_t stream_count;
-    uint64_t counter; /* of responses, part of their versions */
 };
 
 static char PRESENT[] = ""; /* the value of a set's members: only that it is not NULL matters */
@@ -134,7 +96,7 @@ static const struct ambient_resource *find(const struct discovery *discovery, en
 static struct discovery_response begin_response(struct discovery_stream *stream, enum watched_type type)
 {
     struct discovery_response response;
-    discovery_response_begin(&response, TYPES[type].url, ++stream->discovery->counter);
+    discovery_response_begin(&response, DISCOVERY_TYPES[type].url, ++stream->discovery->counter);
     response.is_bare_workload = type == WATCH_WORKLOAD;
     response.has_aliases = type != WATCH_AUTHORIZATION && !stream->watches[type].is_wildcard;
     return response;
@@ -147,8 +109,8 @@ static void send_response(struct discovery_stream *stream, enum watched_type typ
     struct writer message = discovery_response_finish(response, stream->discovery->counter, &watch->nonce);
     watch->is_acknowledged = false;
     watch->sent_at_s = clock_wall_s();
-    ambard_count(stream->discovery->settings.metrics, METRIC_PUSHES, TYPES[type].short_name);
-    LOG_EVENT(LOG_DEBUG, DISCOVERY_TARGET, "push", LOG_STRING("type", TYPES[type].short_name),
+    ambard_count(stream->discovery->settings.metrics, METRIC_PUSHES, DISCOVERY_TYPES[type].short_name);
+    LOG_EVENT(LOG_DEBUG, DISCOVERY_TARGET, "push", LOG_STRING("type", DISCOVERY_TYPES[type].short_name),
         LOG_STRING("node", stream->node_id), LOG_NUMBER("resources", response->resource_count),
         LOG_NUMBER("removed", response->removed_count), LOG_NUMBER("bytes", message.length));
     if (watch->unsent.length > 0) {
@@ -363,7 +325,7 @@ static void handle_first(
     bool has_star;
     apply_subscriptions(watch, request, &has_star);
     watch->is_wildcard = has_star || request->subscribe_count == 0 || type == WATCH_AUTHORIZATION;
-    LOG_EVENT(LOG_INFO, DISCOVERY_TARGET, "watch", LOG_STRING("type", TYPES[type].short_name),
+    LOG_EVENT(LOG_INFO, DISCOVERY_TARGET, "watch", LOG_STRING("type", DISCOVERY_TYPES[type].short_name),
         LOG_STRING("node", stream->node_id), LOG_BOOL("wildcard", watch->is_wildcard),
         LOG_NUMBER("held", request->initial_count));
     answer(stream, type, request);
@@ -372,9 +334,10 @@ static void handle_first(
 static void note_refusal(
     struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
 {
-    ambard_count(stream->discovery->settings.metrics, METRIC_REJECTS, TYPES[type].short_name);
-    LOG_EVENT(LOG_WARN, DISCOVERY_TARGET, "client refused a response", LOG_STRING("type", TYPES[type].short_name),
-        LOG_STRING("node", stream->node_id), LOG_STRING("error", request->refusal));
+    ambard_count(stream->discovery->settings.metrics, METRIC_REJECTS, DISCOVERY_TYPES[type].short_name);
+    LOG_EVENT(LOG_WARN, DISCOVERY_TARGET, "client refused a response",
+        LOG_STRING("type", DISCOVERY_TYPES[type].short_name), LOG_STRING("node", stream->node_id),
+        LOG_STRING("error", request->refusal));
 }
 
 static void handle(struct discovery_stream *stream, enum watched_type type, const struct discovery_request *request)
@@ -391,7 +354,7 @@ static void handle(struct discovery_stream *stream, enum watched_type type, cons
         return;
     }
     if (request->nonce[0] != '\0' && (watch->nonce == NULL || strcmp(request->nonce, watch->nonce) != 0)) {
-        ambard_count(stream->discovery->settings.metrics, METRIC_EXPIRED_NONCES, TYPES[type].short_name);
+        ambard_count(stream->discovery->settings.metrics, METRIC_EXPIRED_NONCES, DISCOVERY_TYPES[type].short_name);
         return;
     }
     watch->is_acknowledged |= request->nonce[0] != '\0';
@@ -468,7 +431,7 @@ void discovery_on_message(struct grpc_server_call *call, struct bytes message)
         refuse(stream, GRPC_INVALID_ARGUMENT, decoded.message, decoded.message);
     } else if (stream->has_node || accept_node(stream, &request)) {
         enum watched_type type = 0;
-        while (type < WATCH_COUNT && strcmp(TYPES[type].url, request.type_url) != 0) {
+        while (type < WATCH_COUNT && strcmp(DISCOVERY_TYPES[type].url, request.type_url) != 0) {
             type++;
         }
         if (type < WATCH_COUNT) {
@@ -577,60 +540,4 @@ void discovery_push(struct discovery *discovery, const struct ambient_changes *c
             flush(stream, type);
         }
     }
-}
-
-void discovery_dump_sync(const struct discovery *discovery, struct json_writer *json)
-{
-    json_write_array_begin(json);
-    LIST_FOR_EACH(link, (struct list *)(uintptr_t)&discovery->streams) {
-        const struct discovery_stream *stream = LIST_ENTRY(link, struct discovery_stream, link);
-        if (!stream->has_node) {
-            continue;
-        }
-        json_write_object_begin(json);
-        json_write_member_string(json, "cluster_id", stream->cluster_id);
-        json_write_member_string(json, "proxy", stream->node_id);
-        json_write_member_string(json, "istio_version", stream->istio_version);
-        json_write_key(json, "resources");
-        json_write_object_begin(json);
-        for (enum watched_type type = 0; type < WATCH_COUNT; type++) {
-            const struct watch *watch = &stream->watches[type];
-            if (watch->nonce == NULL) {
-                continue;
-            }
-            char time[40];
-            clock_format_rfc3339(watch->sent_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-            json_write_key(json, TYPES[type].url);
-            json_write_object_begin(json);
-            json_write_member_string(json, "acked", watch->is_acknowledged ? watch->nonce : "");
-            json_write_member_string(json, "sent", watch->nonce);
-            json_write_member_string(json, "sentTime", time);
-            json_write_object_end(json);
-        }
-        json_write_object_end(json);
-        json_write_object_end(json);
-    }
-    json_write_array_end(json);
-}
-
-void discovery_dump_connections(const struct discovery *discovery, struct json_writer *json)
-{
-    json_write_object_begin(json);
-    json_write_member_unsigned(json, "totalClients", discovery->stream_count);
-    json_write_key(json, "clients");
-    json_write_array_begin(json);
-    LIST_FOR_EACH(link, (struct list *)(uintptr_t)&discovery->streams) {
-        const struct discovery_stream *stream = LIST_ENTRY(link, struct discovery_stream, link);
-        char peer[SOCKET_ADDRESS_TEXT_SIZE];
-        char time[40];
-        clock_format_rfc3339(stream->connected_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
-        json_write_object_begin(json);
-        json_write_member_string(json, "address", socket_address_format(grpc_server_call_peer(stream->call), peer));
-        json_write_member_string(json, "connectedAt", time);
-        json_write_member_string(json, "connectionId", stream->node_id);
-        json_write_member_string(json, "node", stream->node_name);
-        json_write_object_end(json);
-    }
-    json_write_array_end(json);
-    json_write_object_end(json);
 }
