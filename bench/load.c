@@ -1,7 +1,7 @@
 /* The load of the benchmarks: one thread, many connections, one kind of traffic at a time.
  *
  *   load server PORT
- *   load up|down|ping|connect|leave HOST PORT STREAMS SECONDS [BYTES]
+ *   load up|down|ping|connect|leave|hold HOST PORT STREAMS SECONDS [BYTES]
  *
  * The first byte of a connection tells the server what it is for. The client prints one JSON object: bytes or operations, the time they
  * took, and for ping and connect the distribution of latencies. */
@@ -288,6 +288,25 @@ static int run_client(struct client *client, int stream_count, double seconds)
     return 0;
 }
 
+/* Connections that were used once and then stay as they are. */
+static int hold(struct client *client, int count, double seconds)
+{
+    client->mode = MODE_LEAVE;
+    client->epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < count; i++) {
+        struct stream *stream = NEW(struct stream);
+        connect_stream(client, stream);
+        if (recv(stream->descriptor, buffer, 1, 0) != 1) {
+            die("recv");
+        }
+    }
+    printf("measuring\n");
+    fflush(stdout);
+    usleep((useconds_t)(seconds * 1e6));
+    printf("{\"held\": %d}\n", count);
+    return 0;
+}
+
 static void parse_address(struct client *client, const char *host, uint16_t port)
 {
     struct sockaddr_in *v4 = (struct sockaddr_in *)&client->address;
@@ -313,8 +332,8 @@ int main(int argument_count, char **arguments)
         run_server((uint16_t)atoi(arguments[2]));
     }
     if (argument_count < 6) {
-        fprintf(
-            stderr, "usage: load server PORT | load up|down|ping|connect|leave HOST PORT STREAMS SECONDS [BYTES]\n");
+        fprintf(stderr,
+            "usage: load server PORT | load up|down|ping|connect|leave|hold HOST PORT STREAMS SECONDS [BYTES]\n");
         return 2;
     }
     static struct client client;
@@ -326,5 +345,8 @@ int main(int argument_count, char **arguments)
                                                : MODE_CONNECT;
     client.message_bytes = argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
     parse_address(&client, arguments[2], (uint16_t)atoi(arguments[3]));
+    if (strcmp(mode, "hold") == 0) {
+        return hold(&client, atoi(arguments[4]), atof(arguments[5]));
+    }
     return run_client(&client, atoi(arguments[4]), atof(arguments[5]));
 }

@@ -71,6 +71,8 @@ def special_figures(street, idle):
     rows = [("idle process, RSS MiB", f"{max(idle['native']) / 1024:.1f}", "<= 6")]
     client, server = special.idle_connection_kib(path)
     rows.append(("idle connection, KiB a side (client, server)", f"{client:.2f}, {server:.2f}", "<= 1.5"))
+    client, server = special.held_connection_kib(path)
+    rows.append(("15,000 idle connections held, KiB each a side", f"{client:.2f}, {server:.2f}", "<= 1.5"))
     rows.append(("after 10,000 connections, MiB above idle", f"{special.memory_after_connections_mib(path, idle['native']):.1f}", "<= 2"))
     for name, number, first in (("native", 60, 100), ("openssl", 65, 180)):
         cpu_us, kib = special.new_tunnels(street, f"new-{name}", number, first, {"TLS_ENGINE": name})

@@ -51,6 +51,17 @@ def idle_connection_kib(path):
     return [(a - b) / IDLE for a, b in zip(after, before)]
 
 
+def held_connection_kib(path, count=15000):
+    """The same from so many that nothing of the start is left in the figure."""
+    before = resident(path)
+    load = path.load("hold", count, 2)
+    time.sleep(1)
+    after = resident(path)
+    load.communicate()
+    time.sleep(2)
+    return [(a - b) / count for a, b in zip(after, before)]
+
+
 def memory_after_connections_mib(path, idle_kib, rounds=5):
     """Above idle, ten seconds after 10,000 connections were held in turns; the larger side."""
     for _ in range(rounds):
