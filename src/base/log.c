@@ -319,14 +319,15 @@ void log_write_in(const struct log_spans *spans, enum log_level level, const cha
     deliver(queue, writer_bytes(&out));
 }
 
-static void print(
-    const struct log_spans *spans, enum log_level level, const char *target, const char *format, va_list arguments)
+static void print(const struct log_spans *spans, enum log_level level, const char *target, uint64_t dropped,
+    const char *format, va_list arguments)
 {
+    struct log_field count = LOG_NUMBER("dropped", dropped);
     struct writer text = writer_growing();
     struct writer message = writer_growing();
     writer_print_list(&text, format, arguments);
     log_line_add_harmless(&message, writer_string(&text));
-    log_write_in(spans, level, target, writer_string(&message), NULL, 0);
+    log_write_in(spans, level, target, writer_string(&message), &count, dropped > 0 ? 1 : 0);
     writer_free(&message);
     writer_free(&text);
 }
@@ -336,7 +337,7 @@ void log_print(enum log_level level, const char *target, const char *format, ...
     if (log_is_enabled(level, target)) {
         va_list arguments;
         va_start(arguments, format);
-        print(NULL, level, target, format, arguments);
+        print(NULL, level, target, 0, format, arguments);
         va_end(arguments);
     }
 }
@@ -346,9 +347,18 @@ void log_print_in(const struct log_spans *spans, enum log_level level, const cha
     if (log_is_enabled(level, target)) {
         va_list arguments;
         va_start(arguments, format);
-        print(spans, level, target, format, arguments);
+        print(spans, level, target, 0, format, arguments);
         va_end(arguments);
     }
+}
+
+void log_print_dropped(
+    const struct log_spans *spans, enum log_level level, const char *target, uint64_t dropped, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    print(spans, level, target, dropped, format, arguments);
+    va_end(arguments);
 }
 
 struct log_statistics log_statistics(void)

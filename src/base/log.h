@@ -112,6 +112,20 @@ struct log_limit {
 };
 bool log_limit_allows(struct log_limit *limit, uint32_t burst, uint64_t *dropped);
 
+/* log_print_in with a field `dropped`, unless that is 0. */
+void log_print_dropped(const struct log_spans *spans, enum log_level level, const char *target, uint64_t dropped,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* log_print_in for such a place: at most `burst_` lines a second, and the next one after some were left out says how many. */
+#define LOG_PRINT_LIMITED(burst_, spans_, level_, target_, ...)                                                        \
+    do {                                                                                                               \
+        static struct log_limit log_limit_;                                                                            \
+        uint64_t log_dropped_;                                                                                         \
+        if (log_is_enabled((level_), (target_)) && log_limit_allows(&log_limit_, (burst_), &log_dropped_)) {           \
+            log_print_dropped((spans_), (level_), (target_), log_dropped_, __VA_ARGS__);                               \
+        }                                                                                                              \
+    } while (0)
+
 /* LOG_EVENT_IN for such a place: at most `burst_` lines a second, with a field `dropped` on the next one after some were left out. */
 #define LOG_EVENT_LIMITED(burst_, spans_, level_, target_, message_, ...)                                              \
     do {                                                                                                               \

@@ -7,8 +7,6 @@
 #include "ztunnel/pod.h"
 #include "ztunnel/worker.h"
 
-#include <stdio.h>
-
 #define POLICY_TARGET "ztunnel::state"
 #define UNKNOWN_POLICIES_A_SECOND 5
 
@@ -18,10 +16,8 @@ static void on_event(void *context, enum authorization_event event, const struct
     struct connection *connection = context;
     const struct worker *worker = connection->pod->worker;
     if (event == AUTHORIZATION_UNKNOWN_POLICY) {
-        char message[320];
-        snprintf(message, sizeof message, "skipping unknown policy %s", key);
-        LOG_EVENT_LIMITED(UNKNOWN_POLICIES_A_SECOND, connection_spans(connection, &(struct proxy_spans){ 0 }), LOG_WARN,
-            POLICY_TARGET, message);
+        LOG_PRINT_LIMITED(UNKNOWN_POLICIES_A_SECOND, connection_spans(connection, &(struct proxy_spans){ 0 }), LOG_WARN,
+            POLICY_TARGET, "skipping unknown policy %s", key);
         return;
     }
     const char *message = authorization_event_message(event);

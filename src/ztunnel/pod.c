@@ -15,7 +15,10 @@
 #include "ztunnel/tunnel_opener.h"
 #include "ztunnel/worker.h"
 
+#include <stdio.h>
 #include <unistd.h>
+
+#define TIMEOUT_LINES_A_SECOND 10 /* every connection of the pod may wait */
 
 /* The captures of a pod, in the order in which they are bound (ztunnel-management §6.3), and SOCKS5 where it is wanted. */
 static const struct {
@@ -111,7 +114,7 @@ static void log_listening(const struct pod *pod, enum pod_listener which, bool i
 {
     char address[SOCKET_ADDRESS_TEXT_SIZE];
     struct socket_address bound = capture_address(pod, which);
-    LOG_EVENT(LOG_INFO, "ztunnel::proxy", "listener established",
+    POD_EVENT(pod, LOG_INFO, "ztunnel::proxy", "listener established",
         LOG_DISPLAY("address", socket_address_format(&bound, address)),
         LOG_STRING("component", CAPTURES[which].component), LOG_BOOL("transparent", is_transparent));
 }
@@ -269,8 +272,8 @@ static void on_drain_deadline(struct timer *timer)
 {
     struct pod *pod = CONTAINER_OF(timer, struct pod, drain_deadline);
     if (!is_idle(pod)) {
-        log_print(
-            LOG_WARN, "ztunnel::drain", "drain duration expired with pending connections, forcefully shutting down");
+        POD_EVENT(pod, LOG_WARN, "ztunnel::drain",
+            "drain duration expired with pending connections, forcefully shutting down");
     }
     close_listeners(pod);
     cut_connections(pod, "connection closed due to connection drain");
@@ -332,8 +335,9 @@ static void on_workload_deadline(struct timer *timer)
 {
     struct workload_wait *wait = CONTAINER_OF(timer, struct workload_wait, deadline);
     const struct pod_information *information = &wait->pod->information;
-    log_print(LOG_WARN, "ztunnel::state", "timed out waiting for workload '%s.%s (%s)' from xds",
-        information->service_account, information->namespace_, information->name);
+    LOG_PRINT_LIMITED(TIMEOUT_LINES_A_SECOND, pod_spans(wait->pod, &(struct proxy_spans){ 0 }), LOG_WARN,
+        "ztunnel::state", "timed out waiting for workload '%s.%s (%s)' from xds", information->service_account,
+        information->namespace_, information->name);
     list_remove(&wait->link);
     wait->on_workload(wait, NULL);
 }

@@ -352,6 +352,26 @@ static void say_something(void)
     LOG_EVENT_LIMITED(2, NULL, LOG_INFO, "test", "noisy", LOG_NUMBER("n", 1));
 }
 
+static void say_of_a_peer(const char *name)
+{
+    LOG_PRINT_LIMITED(1, NULL, LOG_INFO, "test", "skipping %s", name);
+}
+
+static void a_limited_line_about_a_peers_text_cannot_forge_another(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        say_of_a_peer("x\n2026-08-20T10:11:12.123456Z\tinfo\taccess\tforged\t");
+    }
+    usleep(1100 * 1000);
+    say_of_a_peer("y");
+    char *AUTO_FREE text = stop_and_read();
+    assert_non_null(strstr(text, "\tskipping x\\n2026"));
+    assert_null(strstr(text, "\naccess"));
+    assert_null(strstr(text, "\n2026-08-20"));
+    assert_non_null(strstr(text, "\tskipping y\tdropped="));
+}
+
 static void a_noisy_place_is_limited_and_says_what_it_left_out(void **state)
 {
     (void)state;
@@ -479,6 +499,8 @@ int main(void)
         cmocka_unit_test(what_is_always_there_leads_and_says_nothing_about_the_rest),
         cmocka_unit_test(a_ring_forgets_the_memory_of_a_burst_and_no_line),
         cmocka_unit_test_setup_teardown(spans_cost_nothing_where_the_level_is_off, start_plain, close_output),
+        cmocka_unit_test_setup_teardown(
+            a_limited_line_about_a_peers_text_cannot_forge_another, start_plain, close_output),
         cmocka_unit_test_setup_teardown(a_noisy_place_is_limited_and_says_what_it_left_out, start_plain, close_output),
         cmocka_unit_test(the_longest_prefix_decides),
         cmocka_unit_test(without_a_bare_level_other_targets_are_off),
