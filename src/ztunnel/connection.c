@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "base/writer.h"
 #include "mesh/baggage.h"
 #include "ztunnel/access_log.h"
@@ -217,6 +218,15 @@ void connection_fail(struct connection *connection, enum response_flag flag, con
     va_end(arguments);
     connection->error = string_duplicate(text);
     connection->flag = (uint8_t)flag;
+}
+
+void connection_fail_copy(struct connection *connection, const char *direction, const char *reason)
+{
+    if (text_starts_with(reason, "connection closed")) {
+        connection_fail(connection, response_flag_of_error(reason), "%s", reason);
+    } else {
+        connection_fail(connection, RESPONSE_CONNECT, "%s: %s", direction, reason);
+    }
 }
 
 static void release(struct connection *connection)

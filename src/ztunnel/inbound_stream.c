@@ -74,7 +74,7 @@ static void on_relay_end(struct stream_relay *relay, enum relay_end end, const c
     struct inbound_stream *inbound = CONTAINER_OF(relay, struct inbound_stream, relay);
     inbound->stream = NULL;
     if (end == RELAY_END_LOST) {
-        connection_fail(&inbound->connection, RESPONSE_CONNECT, "send: %s", reason);
+        connection_fail_copy(&inbound->connection, "send", reason);
     } else if (end == RELAY_END_CUT) {
         connection_fail(&inbound->connection, response_flag_of_error(reason), "%s", reason);
     }

@@ -171,7 +171,7 @@ static void on_stream_relay_end(struct stream_relay *relay, enum relay_end end, 
     struct outbound *outbound = CONTAINER_OF(relay, struct outbound, relay.stream);
     outbound->stream = NULL;
     if (end == RELAY_END_LOST) {
-        connection_fail(&outbound->connection, RESPONSE_CONNECT, "receive: %s", reason);
+        connection_fail_copy(&outbound->connection, "receive", reason);
     } else if (end == RELAY_END_CUT) {
         connection_fail(&outbound->connection, response_flag_of_error(reason), "%s", reason);
     }
