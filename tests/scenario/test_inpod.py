@@ -134,6 +134,9 @@ def passed_descriptors(pid):
 def test_a_hostile_agent_costs_no_descriptor(node):
     null = os.open("/dev/null", os.O_RDONLY)
     client = os.open(node.client.path, os.O_RDONLY)
+    if not node.pods():
+        node.snapshot()
+    assert node.exchange() == b"ping"
     try:
         before = passed_descriptors(node.ztunnel.pid)
         assert "is not a network namespace" in node.agent.ask(node_agent.add("uid-x"), [null])
