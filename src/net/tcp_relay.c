@@ -72,7 +72,8 @@ static void update_interest(struct tcp_relay *relay)
         if (has_waiting(side)) {
             events |= EPOLLOUT;
         }
-        loop_watch_for(&side->watch, events);
+        /* An end that waits for its turn shows as EPOLLHUP, asked for or not: one event of it is enough. */
+        loop_watch_for(&side->watch, events != 0 ? events : (uint32_t)EPOLLET);
     }
 }
 
