@@ -21,7 +21,13 @@ enum root_kind root_kind_of(const char *root)
     return access(root, F_OK) != 0 && strstr(root, "-----BEGIN") != NULL ? ROOT_INLINE : ROOT_FILE;
 }
 
-/* A scheme may be missing; then it is https (§1.2). */
+/* Tokens go over these without TLS; nobody else hears them. */
+static bool is_loopback(const char *host)
+{
+    return text_equal(host, "localhost") || text_equal(host, "127.0.0.1") || text_equal(host, "::1");
+}
+
+/* A scheme may be missing; then it is https (§1.2). Without TLS only a control plane on this very host is spoken to. */
 static struct result parse_address(
     const char *variable, const char *address, struct arena *arena, struct control_plane_settings *settings)
 {
@@ -41,6 +47,10 @@ static struct result parse_address(
         return result_fail(RESULT_INVALID, "invalid env var %s=%s (expected https://HOST:PORT)", variable, address);
     }
     settings->host = arena_string_bytes(arena, host);
+    if (settings->is_plaintext && !is_loopback(settings->host)) {
+        return result_fail(
+            RESULT_INVALID, "invalid env var %s=%s (only https://, but to this host's loopback)", variable, address);
+    }
     return result_ok();
 }
 

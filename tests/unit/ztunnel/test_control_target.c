@@ -49,6 +49,23 @@ static void a_missing_scheme_is_https(void **state)
     assert_int_equal(fixture->settings.root_pem.length, 0);
 }
 
+static void plaintext_is_for_loopback_only(void **state)
+{
+    struct fixture *fixture = *state;
+    setenv("XDS_ADDRESS", "http://10.0.0.1:15010", 1);
+    struct result outcome = target(fixture);
+    assert_non_null(strstr(outcome.message, "invalid env var XDS_ADDRESS=http://10.0.0.1:15010 (only https://"));
+}
+
+static void plaintext_to_loopback_is_spoken(void **state)
+{
+    struct fixture *fixture = *state;
+    setenv("XDS_ADDRESS", "http://127.0.0.1:15010", 1);
+    struct result outcome = target(fixture);
+    assert_string_equal(outcome.message, "");
+    assert_true(fixture->settings.is_plaintext);
+}
+
 static void an_address_without_a_port_is_refused_by_name(void **state)
 {
     struct fixture *fixture = *state;
@@ -113,6 +130,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_missing_scheme_is_https, setup, teardown),
+        cmocka_unit_test_setup_teardown(plaintext_is_for_loopback_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(plaintext_to_loopback_is_spoken, setup, teardown),
         cmocka_unit_test_setup_teardown(an_address_without_a_port_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(inline_certificates_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_root_file_is_refused_by_name, setup, teardown),
