@@ -4,6 +4,7 @@
 #include "net/socket.h"
 #include "net/tcp_relay.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <arpa/inet.h>
@@ -302,6 +303,43 @@ static void without_a_pipe_left_bytes_are_copied(void **state)
     finish(&test);
 }
 
+/* Without it the loop would turn for ever: EPOLLHUP is reported whatever was asked for. */
+static void an_end_behind_a_reader_that_stands_still_costs_no_turns(void **state)
+{
+    (void)state;
+    struct relay_case test;
+    static const uint8_t data[64 * 1024];
+    begin(&test);
+    shutdown(test.client, SHUT_WR);
+    turn(&test);
+    size_t sent = 4096;
+    struct tcp_relay_side *stuck = &test.relay.sides[0];
+    while (stuck->backlog.length == 0 && (stuck->pipe == NULL || stuck->pipe->held == 0)) {
+        ssize_t length = write(test.server, data, sizeof data);
+        assert_true(length > 0);
+        sent += (size_t)length;
+        turn(&test);
+    }
+    assert_int_equal(write(test.server, data, 4096), 4096);
+    shutdown(test.server, SHUT_WR);
+    turn(&test);
+    uint64_t began_ns = clock_monotonic_ns();
+    for (int i = 0; i < 10; i++) {
+        loop_run_once(test.loop, 50);
+    }
+    assert_false(test.has_ended);
+    assert_true(clock_monotonic_ns() - began_ns > 250 * NANOSECONDS_PER_MILLISECOND);
+    while (!test.has_ended) { /* and nothing of it is lost once the reader goes on */
+        static uint8_t taken[sizeof data];
+        ssize_t length = read(test.client, taken, sizeof taken);
+        assert_true(length > 0 || (length < 0 && errno == EAGAIN));
+        turn(&test);
+    }
+    assert_int_equal(test.end, RELAY_END_CLEAN);
+    assert_int_equal(test.backward, sent);
+    finish(&test);
+}
+
 static void the_queue_keeps_order_across_blocks(void **state)
 {
     (void)state;
@@ -343,6 +381,7 @@ int main(void)
         cmocka_unit_test(an_end_waits_for_what_is_in_the_pipe),
         cmocka_unit_test(a_pipe_that_holds_bytes_goes_with_its_relay),
         cmocka_unit_test(without_a_pipe_left_bytes_are_copied),
+        cmocka_unit_test(an_end_behind_a_reader_that_stands_still_costs_no_turns),
         cmocka_unit_test(the_queue_keeps_order_across_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
