@@ -158,11 +158,11 @@ static size_t ascii_length(struct bytes text)
 
 bool bytes_is_utf8(struct bytes text)
 {
-    for (;;) {
+    while (text.length > 0) { /* nothing at all may be a null pointer, to which not even 0 is added */
         size_t ascii = ascii_length(text);
         text = bytes_of(text.data + ascii, text.length - ascii);
         if (text.length == 0) {
-            return true;
+            break;
         }
         size_t length = bytes_utf8_length(text);
         if (length == 0) {
@@ -170,6 +170,7 @@ bool bytes_is_utf8(struct bytes text)
         }
         text = bytes_of(text.data + length, text.length - length);
     }
+    return true;
 }
 
 static int hexadecimal_value(char digit)
