@@ -1,6 +1,7 @@
 #include "net/broker_sandbox.h"
 
 #include "base/memory.h"
+#include "base/sanitizer.h"
 
 #include <cap-ng.h>
 #include <errno.h>
@@ -11,17 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
 
 static struct result forbid_new_privileges(void)
 {
