@@ -3,27 +3,24 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "http/grpc_server_call.h"
+#include "net/acceptor.h"
 #include "net/socket.h"
 #include "tls/context.h"
 #include "tls/record_layer.h"
 
-#include <errno.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #define CONNECTIONS_DEFAULT 10000
 #define STREAMS_DEFAULT 100
 #define HANDSHAKE_DEADLINE_MS 10000
 #define ACCEPTS_A_TURN 32
-#define ACCEPT_PAUSE_MS 100 /* after an error that will not go away at once: no descriptors, no memory */
 #define LOG_LINES_A_SECOND 10
 
 struct grpc_listener {
     struct list link;
     struct grpc_server *server;
     struct tls_context *tls; /* NULL: plaintext */
-    struct io_watch watch;
-    struct timer pause;
+    struct acceptor acceptor;
 };
 
 static const struct socket_settings listen_settings = {
@@ -156,28 +153,9 @@ static void add_connection(struct grpc_listener *listener, int descriptor, const
     transport_open(&connection->transport, server->loop, server->pool, descriptor, &side, HANDSHAKE_DEADLINE_MS);
 }
 
-static void on_acceptable(struct io_watch *watch, uint32_t events)
+static void on_accept(struct acceptor *acceptor, int descriptor, const struct socket_address *peer)
 {
-    (void)events;
-    struct grpc_listener *listener = CONTAINER_OF(watch, struct grpc_listener, watch);
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct socket_address peer;
-        int descriptor = socket_accept(watch->descriptor, &peer);
-        if (descriptor >= 0) {
-            add_connection(listener, descriptor, &peer);
-            continue;
-        }
-        if (descriptor == -EMFILE || descriptor == -ENFILE || descriptor == -ENOBUFS || descriptor == -ENOMEM) {
-            loop_watch_for(watch, 0);
-            timer_arm_after_ms(listener->server->loop, &listener->pause, ACCEPT_PAUSE_MS);
-        }
-        return;
-    }
-}
-
-static void on_pause_over(struct timer *timer)
-{
-    loop_watch_for(&CONTAINER_OF(timer, struct grpc_listener, pause)->watch, EPOLLIN);
+    add_connection(CONTAINER_OF(acceptor, struct grpc_listener, acceptor), descriptor, peer);
 }
 
 struct grpc_server *grpc_server_new(
@@ -211,9 +189,7 @@ static void free_listeners(struct grpc_server *server)
     struct list *link;
     while ((link = list_take_first(&server->listeners)) != NULL) {
         struct grpc_listener *listener = LIST_ENTRY(link, struct grpc_listener, link);
-        timer_disarm(&listener->pause);
-        loop_unwatch(&listener->watch);
-        close(listener->watch.descriptor);
+        acceptor_close(&listener->acceptor);
         tls_context_release(listener->tls);
         memory_free(listener);
     }
@@ -241,11 +217,9 @@ struct result grpc_server_listen(struct grpc_server *server, const struct socket
     RESULT_TRY(socket_listen(&listen_settings, &options, &opened));
     struct grpc_listener *listener = NEW(struct grpc_listener);
     listener->server = server;
-    listener->watch.on_ready = on_acceptable;
-    listener->pause.on_expire = on_pause_over;
-    struct result watched = loop_watch(server->loop, &listener->watch, opened.descriptor, EPOLLIN);
+    listener->acceptor = (struct acceptor){ .on_accept = on_accept, .accepts_a_turn = ACCEPTS_A_TURN };
+    struct result watched = acceptor_open(&listener->acceptor, server->loop, opened.descriptor);
     if (!result_is_ok(&watched)) {
-        close(opened.descriptor);
         memory_free(listener);
         return watched;
     }

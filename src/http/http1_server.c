@@ -4,21 +4,18 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "http/http1_connection.h"
+#include "net/acceptor.h"
 #include "net/socket.h"
 
-#include <errno.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #define CONNECTIONS_DEFAULT 256
 #define ACCEPTS_A_TURN 16
-#define ACCEPT_PAUSE_MS 100 /* after an error that will not go away at once: no descriptors, no memory */
 
 struct http1_listener {
     struct list link;
     struct http1_server *server;
-    struct io_watch watch;
-    struct timer pause;
+    struct acceptor acceptor;
 };
 
 static const struct socket_settings listen_settings = { .transparency = TRANSPARENCY_NEVER };
@@ -39,28 +36,9 @@ static void add_connection(struct http1_server *server, int descriptor, const st
     close(descriptor);
 }
 
-static void on_acceptable(struct io_watch *watch, uint32_t events)
+static void on_accept(struct acceptor *acceptor, int descriptor, const struct socket_address *peer)
 {
-    (void)events;
-    struct http1_listener *listener = CONTAINER_OF(watch, struct http1_listener, watch);
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct socket_address peer;
-        int descriptor = socket_accept(watch->descriptor, &peer);
-        if (descriptor >= 0) {
-            add_connection(listener->server, descriptor, &peer);
-            continue;
-        }
-        if (descriptor == -EMFILE || descriptor == -ENFILE || descriptor == -ENOBUFS || descriptor == -ENOMEM) {
-            loop_watch_for(watch, 0);
-            timer_arm_after_ms(listener->server->loop, &listener->pause, ACCEPT_PAUSE_MS);
-        }
-        return;
-    }
-}
-
-static void on_pause_over(struct timer *timer)
-{
-    loop_watch_for(&CONTAINER_OF(timer, struct http1_listener, pause)->watch, EPOLLIN);
+    add_connection(CONTAINER_OF(acceptor, struct http1_listener, acceptor)->server, descriptor, peer);
 }
 
 struct http1_server *http1_server_new(struct loop *loop, const struct http1_server_settings *settings)
@@ -87,9 +65,7 @@ void http1_server_free(struct http1_server *server)
     struct list *link;
     while ((link = list_take_first(&server->listeners)) != NULL) {
         struct http1_listener *listener = LIST_ENTRY(link, struct http1_listener, link);
-        timer_disarm(&listener->pause);
-        loop_unwatch(&listener->watch);
-        close(listener->watch.descriptor);
+        acceptor_close(&listener->acceptor);
         memory_free(listener);
     }
     LIST_FOR_EACH(connection, &server->connections) {
@@ -102,11 +78,9 @@ struct result http1_server_listen_on(struct http1_server *server, int descriptor
 {
     struct http1_listener *listener = NEW(struct http1_listener);
     listener->server = server;
-    listener->watch.on_ready = on_acceptable;
-    listener->pause.on_expire = on_pause_over;
-    struct result watched = loop_watch(server->loop, &listener->watch, descriptor, EPOLLIN);
+    listener->acceptor = (struct acceptor){ .on_accept = on_accept, .accepts_a_turn = ACCEPTS_A_TURN };
+    struct result watched = acceptor_open(&listener->acceptor, server->loop, descriptor);
     if (!result_is_ok(&watched)) {
-        close(descriptor);
         memory_free(listener);
         return watched;
     }
