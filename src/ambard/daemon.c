@@ -14,15 +14,13 @@
 #include "net/buffer_pool.h"
 #include "net/loop.h"
 #include "net/socket.h"
+#include "net/stop_signals.h"
 #include "tls/context.h"
 #include "tls/policy.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -275,24 +273,18 @@ static void on_signal(struct io_watch *watch, uint32_t events)
 {
     (void)events;
     struct daemon *daemon = CONTAINER_OF(watch, struct daemon, signals);
-    struct signalfd_siginfo information;
-    if (read(watch->descriptor, &information, sizeof information) == (ssize_t)sizeof information) {
-        log_print(LOG_INFO, DAEMON_TARGET, "received signal %s, stopping",
-            information.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+    int number = stop_signals_take(watch);
+    if (number != 0) {
+        log_print(LOG_INFO, DAEMON_TARGET, "received signal %s, stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
         loop_stop(daemon->loop);
     }
 }
 
 static struct result watch_signals(struct daemon *daemon)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     daemon->signals.on_ready = on_signal;
-    return loop_watch(daemon->loop, &daemon->signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), EPOLLIN);
+    return stop_signals_watch(daemon->loop, &daemon->signals);
 }
 
 static void free_all(struct daemon *daemon)
@@ -310,9 +302,7 @@ static void free_all(struct daemon *daemon)
     authority_keeper_free(daemon->authority);
     token_key_free(daemon->token_key);
     timer_disarm(&daemon->authority_check);
-    int descriptor = daemon->signals.descriptor;
-    loop_unwatch(&daemon->signals);
-    close(descriptor);
+    stop_signals_unwatch(&daemon->signals);
     metric_registry_free(daemon->metrics);
     buffer_pool_free(daemon->buffers);
     loop_free(daemon->loop);

@@ -7,11 +7,8 @@
 #include "cni/file.h"
 #include "cni/namespace_pin.h"
 #include "kube/yaml.h"
+#include "net/stop_signals.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define TARGET "cni::agent"
@@ -257,35 +254,20 @@ struct stop_signal {
 static void on_signal(struct io_watch *watch, uint32_t events)
 {
     struct stop_signal *signal = CONTAINER_OF(watch, struct stop_signal, watch);
-    struct signalfd_siginfo information;
     (void)events;
-    if (read(watch->descriptor, &information, sizeof information) > 0) {
-        log_print(LOG_INFO, TARGET, "stopping after signal %u: enrolled pods stay enrolled", information.ssi_signo);
+    int number = stop_signals_take(watch);
+    if (number != 0) {
+        log_print(LOG_INFO, TARGET, "stopping after signal %d: enrolled pods stay enrolled", number);
         loop_stop(signal->loop);
     }
 }
 
-static struct result watch_signals(struct stop_signal *stop, struct loop *loop)
-{
-    sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    int descriptor = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (descriptor < 0) {
-        return result_system(errno, "signalfd");
-    }
-    *stop = (struct stop_signal){ .watch = { .on_ready = on_signal }, .loop = loop };
-    return loop_watch(loop, &stop->watch, descriptor, EPOLLIN);
-}
-
 struct result agent_run(const struct agent_settings *settings)
 {
-    struct stop_signal stop;
     struct agent *agent = NULL;
     struct loop *loop = loop_new();
-    struct result result = watch_signals(&stop, loop);
+    struct stop_signal stop = { .watch = { .on_ready = on_signal }, .loop = loop };
+    struct result result = stop_signals_watch(loop, &stop.watch);
     if (result_is_ok(&result)) {
         result = agent_new(loop, settings, &agent);
     }
@@ -296,8 +278,7 @@ struct result agent_run(const struct agent_settings *settings)
         loop_run(loop);
     }
     agent_free(agent);
-    loop_unwatch(&stop.watch);
-    (void)close(stop.watch.descriptor);
+    stop_signals_unwatch(&stop.watch);
     loop_free(loop);
     return result;
 }

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "mesh/change.h"
+#include "net/stop_signals.h"
 #include "tls/policy.h"
 #include "xds/local_file.h"
 #include "ztunnel/admin.h"
@@ -26,9 +27,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define HOUSEKEEPING_MS 1000
@@ -283,9 +282,8 @@ static void on_signal(struct io_watch *watch, uint32_t events)
 {
     (void)events;
     struct application *application = CONTAINER_OF(watch, struct application, signals);
-    struct signalfd_siginfo information;
-    while (read(watch->descriptor, &information, sizeof information) == (ssize_t)sizeof information) {
-        int number = (int)information.ssi_signo;
+    int number;
+    while ((number = stop_signals_take(watch)) != 0) {
         if (application->is_stopping) {
             if (number == SIGINT && application->stop_signal == SIGINT) {
                 log_print(LOG_INFO, "ztunnel::signal", "Double Ctrl+C, exit immediately");
@@ -303,15 +301,9 @@ static void on_signal(struct io_watch *watch, uint32_t events)
 
 static struct result watch_signals(struct application *application)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    int descriptor = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     application->signals.on_ready = on_signal;
-    return loop_watch(application->loop, &application->signals, descriptor, EPOLLIN);
+    return stop_signals_watch(application->loop, &application->signals);
 }
 
 static void on_quit(void *context)
@@ -527,9 +519,7 @@ static void free_all(struct application *application)
     metric_registry_free(application->shared.metrics);
     arena_free(&application->texts);
     timer_disarm(&application->housekeeping);
-    int descriptor = application->signals.descriptor;
-    loop_unwatch(&application->signals);
-    close(descriptor);
+    stop_signals_unwatch(&application->signals);
     buffer_pool_free(application->buffers);
     loop_free(application->loop);
 }
