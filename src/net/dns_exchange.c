@@ -98,6 +98,20 @@ static void send_datagram(struct dns_exchange *exchange)
     }
 }
 
+/* True when the exchange goes on: what came was not the answer, and such have not come too often. */
+static bool goes_on_after(struct dns_exchange *exchange, struct bytes answer)
+{
+    if (dns_response_matches(answer, exchange->id, &exchange->question)) {
+        deliver(exchange, answer);
+        return false;
+    }
+    if (++exchange->strays == DNS_STRAY_DATAGRAMS_MAXIMUM) {
+        fail_with_error(exchange, EBADMSG, "too many wrong answers from");
+        return false;
+    }
+    return true;
+}
+
 static void read_datagrams(struct dns_exchange *exchange)
 {
     static _Thread_local uint8_t memory[DNS_MESSAGE_BYTES_MAXIMUM];
@@ -109,13 +123,7 @@ static void read_datagrams(struct dns_exchange *exchange)
             }
             return;
         }
-        struct bytes answer = bytes_of(memory, (size_t)length);
-        if (dns_response_matches(answer, exchange->id, &exchange->question)) {
-            deliver(exchange, answer);
-            return;
-        }
-        if (++exchange->strays == DNS_STRAY_DATAGRAMS_MAXIMUM) {
-            fail_with_error(exchange, EBADMSG, "too many wrong answers from");
+        if (!goes_on_after(exchange, bytes_of(memory, (size_t)length))) {
             return;
         }
     }
@@ -147,16 +155,9 @@ static void read_stream(struct dns_exchange *exchange)
         }
         received->length += (size_t)length;
     }
-    struct bytes answer = bytes_of(received->data + LENGTH_BYTES, received->length - LENGTH_BYTES);
-    if (dns_response_matches(answer, exchange->id, &exchange->question)) {
-        deliver(exchange, answer);
-        return;
+    if (goes_on_after(exchange, bytes_of(received->data + LENGTH_BYTES, received->length - LENGTH_BYTES))) {
+        writer_clear(received);
     }
-    if (++exchange->strays == DNS_STRAY_DATAGRAMS_MAXIMUM) {
-        fail_with_error(exchange, EBADMSG, "too many wrong answers from");
-        return;
-    }
-    writer_clear(received);
 }
 
 static void write_stream(struct dns_exchange *exchange)
