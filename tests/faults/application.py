@@ -1,7 +1,7 @@
 """The applications under fault: a server that says its name and echoes, a client that checks every byte of the answer.
 
     application.py serve PORT NAME
-    application.py ask HOST PORT WORKERS SEED     one line of JSON for each connection that ended
+    application.py ask HOST PORT WORKERS SEED MARKER     one line of JSON for each connection that ended
 
 A connection: the server sends its name and a newline, echoes what it reads, and after the client's FIN sends END and closes. How a
 connection ended, seen by the client: `clean` (END, then FIN), `cut` (reset, refused, timed out), `short` (a FIN before END) or

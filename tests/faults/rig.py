@@ -5,7 +5,6 @@ import re
 
 from tests.lab.mesh import Mesh
 from tests.lab.process import ROOT, Program
-from tests.lab.topology import run_directory
 
 APPLICATION = os.path.join(ROOT, "tests/faults/application.py")
 SERVERS = {"catalogue-1": ("n2", "10.77.2.20"), "catalogue-2": ("n1", "10.77.1.20")}
@@ -38,10 +37,10 @@ class Client:
         self.may_ask = may_ask
         self.rig = rig
         self.read = 0
-        self.records = []
         self.program = None
 
     def start(self, workers, seed):
+        self.read = 0
         self.program = Program(f"ask-{self.name}", ["/usr/bin/python3", "-u", APPLICATION, "ask", CATALOGUE, "80", workers, f"{seed}-{self.name}",
                                                    self.rig.marker], namespace=self.rig.mesh.topology.pods[self.name])
 
@@ -53,9 +52,7 @@ class Client:
         if lines and not lines[-1].endswith("\n"):
             lines.pop()
         self.read += sum(len(line) for line in lines)
-        new = [json.loads(line) for line in lines if line.startswith("{")]
-        self.records += new
-        return new
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 class Rig:
@@ -97,7 +94,6 @@ class Rig:
     def stop_load(self):
         for client in self.clients:
             client.program.kill()
-            client.refresh()
 
     def escaped_packets(self):
         total = 0
@@ -130,6 +126,3 @@ def access_lines(mesh):
         if name.startswith("ztunnel-") and ".log" in name:
             with open(os.path.join(mesh.directory, name), errors="replace") as file:
                 yield from (line for line in file if "\taccess\t" in line)
-
-
-__all__ = ["Rig", "SERVERS", "access_lines", "run_directory"]

@@ -51,12 +51,10 @@ def go(rig, arguments):
     rig.start()
     rig.start_load(arguments.workers, arguments.seed)
     time.sleep(3)
-    watch.check()
     rig.stop_load()
+    watch.check()
     time.sleep(3)  # unused tunnels go after two seconds
     levels.note()
-    for client in rig.clients:
-        client.read = 0
     rig.start_load(arguments.workers, arguments.seed)
     for fault in faults_until(rig, arguments.seed, arguments.seconds, arguments.steady):
         try:
