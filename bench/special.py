@@ -1,10 +1,11 @@
 """Figures that are no throughput of a path: memory, start, new tunnels, slow readers, small requests beside bulk."""
 import os
+import socket
 import statistics
 import subprocess
 import time
 
-from bench.paths import TOOLS, Path, cpu_seconds
+from bench.paths import PORT, TOOLS, Path, cpu_seconds
 from tests.lab.certificates import Authority, spiffe
 from tests.lab.process import ROOT, Program, wait_until
 from tests.lab.ztunnel import Ztunnel, workload
@@ -108,7 +109,7 @@ def new_tunnels(street, name, number, first, environment):
     topology = street.topology
     client = topology.add_pod("n1", f"client-{name}", f"10.77.1.{number}")
     server = topology.add_pod("n2", f"server-{name}", *[f"10.77.2.{first + i}" for i in range(TUNNELS)])
-    Program(f"load-{name}", [os.path.join(TOOLS, "load"), "server", "9000"], namespace=server).wait_line("listening")
+    Program(f"load-{name}", [os.path.join(TOOLS, "load"), "server", PORT], namespace=server).wait_line("listening")
     authority = Authority()
     targets = [{**workload(server), "uid": f"Kubernetes//Pod/default/{server.label}-{i}", "workloadIps": [address]} for i, address in enumerate(server.addresses)]
     options = {"environment": {"RUST_LOG": "info,access=off", "ZTUNNEL_WORKER_THREADS": "1", **environment}}
@@ -127,11 +128,9 @@ def new_tunnels(street, name, number, first, environment):
 
 
 def touch(path, hosts):
-    import socket
-
     def each():
         for host in hosts:
-            with socket.create_connection((host, 9000), 10) as connection:
+            with socket.create_connection((host, PORT), 10) as connection:
                 connection.sendall(b"L")
                 connection.recv(1)
 
