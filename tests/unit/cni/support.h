@@ -2,12 +2,7 @@
 #ifndef AMBAR_TESTS_UNIT_CNI_SUPPORT_H
 #define AMBAR_TESTS_UNIT_CNI_SUPPORT_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit/assertions.h"
 
 #include "base/result.h"
 #include "net/network_namespace.h"
@@ -15,22 +10,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
-
-#define assert_ok(expression)                                                                                          \
-    do {                                                                                                               \
-        struct result assert_ok_ = (expression);                                                                       \
-        if (!result_is_ok(&assert_ok_)) {                                                                              \
-            fail_msg("%s: %s", #expression, assert_ok_.message);                                                       \
-        }                                                                                                              \
-    } while (0)
-
-#define skip_without_root()                                                                                            \
-    do {                                                                                                               \
-        if (geteuid() != 0) {                                                                                          \
-            print_message("needs root for network namespaces\n");                                                      \
-            skip();                                                                                                    \
-        }                                                                                                              \
-    } while (0)
 
 static inline void *make_namespace(void *context)
 {

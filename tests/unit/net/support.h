@@ -2,12 +2,7 @@
 #ifndef AMBAR_TESTS_UNIT_NET_SUPPORT_H
 #define AMBAR_TESTS_UNIT_NET_SUPPORT_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit/assertions.h"
 
 #include "base/address.h"
 #include "base/clock.h"
@@ -26,23 +21,6 @@
 #include <unistd.h>
 
 #define SUPPORT_DEADLINE_MS 5000
-
-#define assert_ok(expression)                                                                                          \
-    do {                                                                                                               \
-        struct result assert_ok_ = (expression);                                                                       \
-        if (!result_is_ok(&assert_ok_)) {                                                                              \
-            fail_msg("%s: %s", #expression, assert_ok_.message);                                                       \
-        }                                                                                                              \
-    } while (0)
-
-/* Leaves the test, saying why. */
-#define skip_without_root()                                                                                            \
-    do {                                                                                                               \
-        if (geteuid() != 0) {                                                                                          \
-            print_message("needs root for network namespaces\n");                                                      \
-            skip();                                                                                                    \
-        }                                                                                                              \
-    } while (0)
 
 static inline struct socket_address address_of_text(const char *text)
 {

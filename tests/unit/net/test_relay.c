@@ -7,35 +7,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-#include <arpa/inet.h>
+#include "unit/tcp_pair.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-/* A connected pair of TCP sockets on loopback, non-blocking. */
-static void tcp_pair(int out[2])
-{
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof address;
-    assert_int_equal(bind(listener, (const struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-    out[0] = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(out[0], (const struct sockaddr *)&address, sizeof address), 0);
-    out[1] = accept(listener, NULL, NULL);
-    close(listener);
-    for (int i = 0; i < 2; i++) {
-        fcntl(out[i], F_SETFL, O_NONBLOCK);
-    }
-}
 
 struct relay_case {
     struct tcp_relay relay;

@@ -3,7 +3,7 @@
 #ifndef AMBAR_TESTS_UNIT_TLS_SUPPORT_H
 #define AMBAR_TESTS_UNIT_TLS_SUPPORT_H
 
-#include "cmocka_all.h"
+#include "unit/assertions.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -39,14 +39,6 @@
 #define WEB "spiffe://cluster.local/ns/shop/sa/web"
 #define CATALOGUE "spiffe://cluster.local/ns/shop/sa/catalogue"
 #define FOREIGN "spiffe://other.domain/ns/shop/sa/web"
-
-#define assert_ok(expression)                                                                                          \
-    do {                                                                                                               \
-        struct result assert_ok_ = (expression);                                                                       \
-        if (!result_is_ok(&assert_ok_)) {                                                                              \
-            fail_msg("%s: %s", #expression, assert_ok_.message);                                                       \
-        }                                                                                                              \
-    } while (0)
 
 #define assert_refused(expression, code_, part)                                                                        \
     do {                                                                                                               \
