@@ -33,6 +33,17 @@ def stream(total):
         sent += len(part)
 
 
+def exchange(connection, question):
+    """Of an echo: the answer, as long as the question."""
+    connection.sendall(question)
+    answer = b""
+    while len(answer) < len(question):
+        piece = connection.recv(CHUNK)
+        assert piece, "ended early"
+        answer += piece
+    return answer
+
+
 def read_to_end(connection, timeout=30):
     """(bytes, "fin" or "rst" or "timeout")"""
     connection.settimeout(timeout)

@@ -13,7 +13,7 @@ from tests.lab.certificates import Authority, spiffe
 from tests.lab.control_plane import ControlPlane, make_workload
 from tests.lab.messages import ADDRESS
 from tests.lab.process import PATIENCE, ROOT, Program, wait_until
-from tests.lab.tcp_peer import read_to_end
+from tests.lab.tcp_peer import exchange, read_to_end
 from tests.lab.topology import Topology
 from tests.lab.ztunnel import Ztunnel, workload
 
@@ -115,16 +115,6 @@ def mesh():
     mesh = DeadPeers()
     yield mesh
     mesh.stop()
-
-
-def exchange(connection, question):
-    connection.sendall(question)
-    answer = b""
-    while len(answer) < len(question):
-        piece = connection.recv(1 << 16)
-        assert piece, "ended early"
-        answer += piece
-    return answer
 
 
 def time_to_reset(connection):

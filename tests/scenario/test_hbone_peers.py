@@ -12,7 +12,7 @@ from hyperframe.frame import GoAwayFrame
 from tests.lab import hbone
 from tests.lab.certificates import Authority, spiffe
 from tests.lab.process import PATIENCE, ROOT, Program, wait_until
-from tests.lab.tcp_peer import read_to_end, stream
+from tests.lab.tcp_peer import exchange, read_to_end, stream
 from tests.lab.topology import Topology
 from tests.lab.ztunnel import Ztunnel, service, workload
 
@@ -128,16 +128,6 @@ def tunnel(peers):
     tunnel = peers.tunnel()
     yield tunnel
     tunnel.close()
-
-
-def exchange(connection, question):
-    connection.sendall(question)
-    answer = b""
-    while len(answer) < len(question):
-        piece = connection.recv(1 << 16)
-        assert piece, "ended early"
-        answer += piece
-    return answer
 
 
 def settings_of(connection):

@@ -10,7 +10,7 @@ from tests.lab import hbone
 from tests.lab.certificates import Authority, spiffe
 from tests.lab.east_west import Gateway
 from tests.lab.process import PATIENCE, ROOT, Program, wait_until
-from tests.lab.tcp_peer import read_to_end, stream
+from tests.lab.tcp_peer import exchange, read_to_end, stream
 from tests.lab.topology import Topology, run_directory
 from tests.lab.ztunnel import Ztunnel, workload
 
@@ -150,16 +150,6 @@ def routes():
     routes = Routes()
     yield routes
     routes.stop()
-
-
-def exchange(connection, question):
-    connection.sendall(question)
-    answer = b""
-    while len(answer) < len(question):
-        piece = connection.recv(1 << 16)
-        assert piece, "ended early"
-        answer += piece
-    return answer
 
 
 def refused(connection):
