@@ -10,7 +10,8 @@
 
 void memory_return_bound_arenas(unsigned workers)
 {
-    (void)mallopt(M_ARENA_MAX, (int)workers + 3); /* one each; the control thread's; those of the log and of the scrapes */
+    (void)mallopt(
+        M_ARENA_MAX, (int)workers + 3); /* one each; the control thread's; those of the log and of the scrapes */
 }
 
 bool memory_return_review(struct memory_return *state, uint64_t begun, uint64_t live, uint64_t now_ns)
