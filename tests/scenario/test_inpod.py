@@ -156,7 +156,7 @@ def test_a_hostile_agent_costs_no_descriptor(node):
         try:
             for flood in range(100_000):  # and never read an answer
                 node.agent.send(node_agent.keep("uid-client"))
-        except (BlockingIOError, BrokenPipeError):
+        except (BlockingIOError, ConnectionError):  # the pipe full, or the proxy gone, with or without data unread
             pass
         node.agent.hang_up()
         node.agent.accept()
