@@ -9,6 +9,9 @@ PREFIX  ?= /usr/local
 CC      := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 VERSION := $(shell cat VERSION)
 GIT_REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+# As istioctl prints it: Clean, Modified (tracked files differ from the revision) or Unknown (no git here).
+BUILD_STATUS := $(shell changes=$$(git status --porcelain --untracked-files=no 2>/dev/null) \
+                && { test -z "$$changes" && echo Clean || echo Modified; } || echo Unknown)
 
 # ---- what is built ---------------------------------------------------------------------------------------------
 
@@ -94,7 +97,14 @@ $(BUILD)/src/%.o: src/%.c | $(GENERATED_H)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -DAMBAR_VERSION='"$(VERSION)"' -DAMBAR_GIT_REVISION='"$(GIT_REVISION)"' \
-		-MMD -MP -c $< -o $@
+		-DAMBAR_BUILD_STATUS='"$(BUILD_STATUS)"' -MMD -MP -c $< -o $@
+
+# What names the revision is built again when it changes.
+REVISION_STAMP := $(BUILD)/revision
+$(shell mkdir -p $(BUILD); echo '$(VERSION) $(GIT_REVISION) $(BUILD_STATUS)' | cmp -s - $(REVISION_STAMP) \
+        || echo '$(VERSION) $(GIT_REVISION) $(BUILD_STATUS)' > $(REVISION_STAMP))
+$(patsubst src/%.c,$(BUILD)/src/%.o,$(shell grep -rlE 'AMBAR_(VERSION|GIT_REVISION|BUILD_STATUS)' src --include=*.c)): \
+	$(REVISION_STAMP)
 
 define layer_rule
 $(BUILD)/lib/lib$(1).a: $(call objects_of,$(1)) $(if $(filter xds,$(1)),$(GENERATED_O))
@@ -260,7 +270,7 @@ lint: $(GENERATED_H)
 	@/usr/bin/python3 tests/check_includes.py
 	@clang-format --dry-run --Werror $(OUR_C) && echo "format: clean"
 	@printf '%s\n' $(wildcard src/*/*.c) | xargs -P $(JOBS) -n 8 sh -c 'clang-tidy --quiet --warnings-as-errors="*" \
-		--checks="$(TIDY_CHECKS)" "$$@" -- $(CPPFLAGS_ALL) -std=gnu17 -DAMBAR_VERSION=1 -DAMBAR_GIT_REVISION=1 2>/dev/null' clang-tidy && echo "clang-tidy: clean"
+		--checks="$(TIDY_CHECKS)" "$$@" -- $(CPPFLAGS_ALL) -std=gnu17 -DAMBAR_VERSION=1 -DAMBAR_GIT_REVISION=1 -DAMBAR_BUILD_STATUS=1 2>/dev/null' clang-tidy && echo "clang-tidy: clean"
 
 .PHONY: install image-root image clean help docs
 SHARE := $(DESTDIR)$(PREFIX)/share

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "ztunnel/admin_page.h"
+#include "ztunnel/control_listener.h"
 #include "ztunnel/debug_explain.h"
 #include "ztunnel/debug_live.h"
 #include "ztunnel/debug_model.h"
@@ -104,7 +105,6 @@ static void answer_quit(struct http1_exchange *exchange, void *context)
         return;
     }
     http1_respond_text(exchange, 200, "shutdown now\n");
-    log_print(LOG_INFO, "ztunnel::signal", "received explicit shutdown signal");
     admin->settings.on_quit(admin->settings.context);
 }
 
@@ -186,11 +186,11 @@ struct result admin_listen(struct admin *admin)
     const struct configuration *configuration = admin->settings.source.configuration;
     struct socket_address loopback = { .port = configuration->admin_port };
     ip_parse("127.0.0.1", &loopback.ip);
-    RESULT_TRY(result_in(http1_server_listen(admin->admin_server, &loopback, NULL), "admin port"));
+    RESULT_TRY(result_in(control_listener_open(admin->admin_server, &loopback, "admin"), "admin port"));
     if (configuration->ipv6_enabled) {
         ip_parse("::1", &loopback.ip);
         /* A host without IPv6 on its loopback still has an admin port. */
-        (void)http1_server_listen(admin->admin_server, &loopback, NULL);
+        (void)control_listener_open(admin->admin_server, &loopback, "admin");
     }
     return result_ok();
 }

@@ -6,6 +6,7 @@
 #include "http/http1_server.h"
 #include "net/loop.h"
 #include "ztunnel/configuration.h"
+#include "ztunnel/control_listener.h"
 #include "ztunnel/worker.h"
 
 #define PIECE_BYTES (48u * 1024)
@@ -169,7 +170,7 @@ struct result metrics_server_listen(struct metrics_server *server)
     const struct configuration *configuration = server->source->configuration;
     const struct socket_address any = { .ip.family = configuration->ipv6_enabled ? IP_V6 : IP_V4,
         .port = configuration->metrics_port };
-    return result_in(http1_server_listen(server->http, &any, NULL), "metrics port");
+    return result_in(control_listener_open(server->http, &any, "stats"), "metrics port");
 }
 
 void metrics_server_free(struct metrics_server *server)

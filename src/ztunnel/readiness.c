@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/writer.h"
 #include "http/http1_server.h"
+#include "ztunnel/control_listener.h"
 
 struct readiness {
     struct loop *loop;
@@ -55,7 +56,7 @@ struct readiness *readiness_new(struct loop *control)
 struct result readiness_listen(struct readiness *readiness, uint16_t port, bool ipv6_enabled)
 {
     const struct socket_address address = { .ip.family = ipv6_enabled ? IP_V6 : IP_V4, .port = port };
-    return http1_server_listen(readiness->server, &address, NULL);
+    return control_listener_open(readiness->server, &address, "readiness");
 }
 
 void readiness_free(struct readiness *readiness)

@@ -161,6 +161,8 @@ def test_start_up_is_told_task_by_task(node):
     node.snapshot()
     text = node.ztunnel.text()
     assert "set file descriptor limits from" in text
+    for component, port in ("readiness", 15021), ("admin", 15000), ("stats", 15020):
+        assert node.ztunnel.lines("listener established", f':{port} component="{component}"'), component
     lines = node.ztunnel.lines("Task '", "complete (")
     assert "still awaiting" in lines[0] and "marking server ready" in lines[-1]
     assert any("Task 'workload proxy manager' complete" in line for line in lines)
@@ -171,7 +173,7 @@ def test_quitquitquit_drains_and_ends(node):
     assert node.node.run("curl", "-s", "-X", "POST", "http://127.0.0.1:15000/quitquitquit") == "shutdown now\n"
     wait_until(lambda: not node.ztunnel.is_running(), 15, "the end")
     assert node.ztunnel.stop() == 0
-    assert "received explicit shutdown signal" in node.ztunnel.text()
+    assert node.ztunnel.text().count("received explicit shutdown signal") == 1
     node.ztunnel = None
 
 
