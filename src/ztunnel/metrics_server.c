@@ -27,6 +27,8 @@ struct scrape {
     struct metric_scrape *text;
     struct posted posted; /* by the last worker to its control thread */
     _Atomic unsigned workers_left;
+    bool
+        has_begun; /* the answer; a worker that was late does not begin it again, even when it was given up in between */
     bool is_sampled; /* `posted` has run: no worker knows this object any more */
     struct timer deadline;
 };
@@ -89,9 +91,10 @@ bool metrics_accepts_openmetrics(const char *accept)
 
 static void begin_answer(struct scrape *scrape)
 {
-    if (scrape->text != NULL || scrape->exchange == NULL) {
+    if (scrape->has_begun || scrape->exchange == NULL) {
         return; /* the deadline came first */
     }
+    scrape->has_begun = true;
     const struct metrics_source *source = scrape->server->source;
     metrics_sample_control(source);
     scrape->text = metric_scrape_new(source->registry);
