@@ -174,13 +174,13 @@ struct result cpu_sampler_start(unsigned frequency)
     table = memory;
     is_busy = true;
     atomic_store(&lost, 0);
-    atomic_store(&is_running, true);
     sigaction(SIGPROF, &action, NULL);
     struct result started = start_timers(NANOSECONDS_PER_SECOND / frequency);
     if (!result_is_ok(&started)) {
-        cpu_sampler_stop();
-        cpu_sampler_free();
+        cpu_sampler_free(); /* which no handler has looked at */
+        return started;
     }
+    atomic_store(&is_running, true);
     return started;
 }
 

@@ -7,7 +7,9 @@
 #include "ztunnel/cpu_sampler.h"
 #include "ztunnel/memory_map.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 /* A function with a name that must be found again; not inlined, not made a tail call. */
@@ -67,6 +69,25 @@ static void only_one_profile_runs_at_a_time(void **state)
     cpu_sampler_free();
 }
 
+/* The kernel counts timers among the signals that may wait. */
+static void a_profile_for_which_no_timer_starts_leaves_nothing_a_late_signal_could_touch(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &before), 0);
+    const struct rlimit none = { 0, before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    struct result refused = cpu_sampler_start(100);
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &before), 0);
+    assert_string_equal(refused.message, "no timer of CPU time could be made");
+    assert_int_equal(raise(SIGPROF), 0);
+    assert_true(cpu_sampler_is_quiet());
+    struct result started = cpu_sampler_start(100);
+    assert_true(result_is_ok(&started));
+    cpu_sampler_stop();
+    cpu_sampler_free();
+}
+
 static void an_address_of_this_program_is_found_with_its_name(void **state)
 {
     (void)state;
@@ -88,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_profile_names_the_function_that_used_the_processor),
         cmocka_unit_test(only_one_profile_runs_at_a_time),
+        cmocka_unit_test(a_profile_for_which_no_timer_starts_leaves_nothing_a_late_signal_could_touch),
         cmocka_unit_test(an_address_of_this_program_is_found_with_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
