@@ -99,16 +99,15 @@ static int verify_anew(struct tls_verification *verification, X509_STORE_CTX *ch
 }
 
 /* A list of revoked certificates judges the whole path, which only a verification builds: with one in force nothing is skipped. */
-static bool may_remember(const struct tls_verification *verification)
+static bool may_remember(const struct tls_verification *verification, const struct revocation_lists *lists)
 {
-    struct revocation_lists *lists = revocation_in_force();
-    revocation_lists_release(lists);
     return lists == NULL && verification->roots != NULL;
 }
 
-static int check_chain(struct tls_verification *verification, X509_STORE_CTX *check)
+static int check_chain(
+    struct tls_verification *verification, X509_STORE_CTX *check, const struct revocation_lists *lists)
 {
-    if (!may_remember(verification)) {
+    if (!may_remember(verification, lists)) {
         return verify_anew(verification, check);
     }
     int64_t now_s = clock_wall_s();
@@ -126,9 +125,9 @@ static int check_chain(struct tls_verification *verification, X509_STORE_CTX *ch
 }
 
 /* For mesh peers only: a control plane's certificate is not of the mesh. */
-static int check_revocation(struct tls_verification *verification, X509_STORE_CTX *check)
+static int check_revocation(
+    struct tls_verification *verification, X509_STORE_CTX *check, const struct revocation_lists *lists)
 {
-    struct revocation_lists *lists = revocation_in_force();
     if (lists == NULL) {
         return 1;
     }
@@ -136,9 +135,7 @@ static int check_revocation(struct tls_verification *verification, X509_STORE_CT
     for (int i = 0; i < sk_X509_num(verified); i++) {
         certificate_list_append(&verification->chain, sk_X509_value(verified, i));
     }
-    bool is_revoked = revocation_lists_revoke(lists, &verification->chain);
-    revocation_lists_release(lists);
-    return !is_revoked ||
+    return !revocation_lists_revoke(lists, &verification->chain) ||
            refuse(verification, check, X509_V_ERR_CERT_REVOKED, string_duplicate("invalid peer certificate: Revoked"));
 }
 
@@ -248,6 +245,20 @@ static int check_host(struct tls_verification *verification, X509_STORE_CTX *che
         string_format("invalid peer certificate: NotValidForName (not valid for %s)", expected));
 }
 
+static int verify(struct tls_verification *verification, X509_STORE_CTX *check, const struct revocation_lists *lists)
+{
+    if (!check_chain(verification, check, lists)) {
+        return 0;
+    }
+    if (verification->kind == VERIFY_HOST) {
+        return check_host(verification, check);
+    }
+    if (verification->kind != VERIFY_CHAIN && !check_revocation(verification, check, lists)) {
+        return 0;
+    }
+    return check_identity(verification, check);
+}
+
 int tls_verify_peer(struct x509_store_ctx_st *check, void *unused)
 {
     (void)unused;
@@ -257,15 +268,9 @@ int tls_verify_peer(struct x509_store_ctx_st *check, void *unused)
         X509_STORE_CTX_set_error(check, X509_V_ERR_UNSPECIFIED);
         return 0; /* after the handshake nobody may show another certificate */
     }
-    struct tls_verification *verification = layer->verification;
-    if (!check_chain(verification, check)) {
-        return 0;
-    }
-    if (verification->kind == VERIFY_HOST) {
-        return check_host(verification, check);
-    }
-    if (verification->kind != VERIFY_CHAIN && !check_revocation(verification, check)) {
-        return 0;
-    }
-    return check_identity(verification, check);
+    /* The same lists throughout: ones that came into force in between would judge a path that was not built. */
+    struct revocation_lists *lists = revocation_in_force();
+    int is_right = verify(layer->verification, check, lists);
+    revocation_lists_release(lists);
+    return is_right;
 }
