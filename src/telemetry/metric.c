@@ -50,6 +50,7 @@ struct metric_registry *metric_registry_new(const struct metric_family *families
         registry->places[i].schema = schema;
         registry->places[i].rank = registry->schemas[schema].family_count++;
     }
+    list_initialise(&registry->scrapes);
     pthread_mutex_init(&registry->mutex, NULL);
     return registry;
 }
@@ -238,12 +239,19 @@ static void revive(struct metric_label_set *set)
     atomic_store_explicit(&set->users, 1, memory_order_release);
 }
 
-static void remove_expired_of_schema(struct metric_registry *registry, struct metric_shard_schema *schema)
+static bool is_removable(const struct metric_label_set *set, uint64_t generation)
+{
+    return atomic_load_explicit(&set->users, memory_order_acquire) >= LABEL_SET_EXPIRED &&
+           set->expired_generation <= generation;
+}
+
+static void remove_expired_of_schema(
+    struct metric_registry *registry, struct metric_shard_schema *schema, uint64_t generation)
 {
     _Atomic(struct metric_label_set *) *link = &schema->first;
     struct metric_label_set *set;
     while ((set = atomic_load_explicit(link, memory_order_relaxed)) != NULL) {
-        if (atomic_load_explicit(&set->users, memory_order_acquire) < LABEL_SET_EXPIRED) {
+        if (!is_removable(set, generation)) {
             link = &set->next;
             continue;
         }
@@ -259,17 +267,18 @@ static void remove_expired_of_schema(struct metric_registry *registry, struct me
     }
 }
 
-/* Removes what has expired since the last time; put off while a scrape is under way. */
+/* Removes what has expired since the last time; what a scrape under way may hold stays until that one is over. */
 static void remove_expired(struct metric_shard *shard)
 {
     struct metric_registry *registry = shard->registry;
-    uint32_t generation = atomic_load_explicit(&registry->expired_generation, memory_order_relaxed);
-    if (generation == shard->removed_generation || pthread_mutex_trylock(&registry->mutex) != 0) {
+    uint64_t expired = atomic_load_explicit(&registry->expired_generation, memory_order_relaxed);
+    if (expired == shard->removed_generation || pthread_mutex_trylock(&registry->mutex) != 0) {
         return;
     }
-    if (registry->scrapes == 0) {
+    uint64_t generation = metric_removable_generation(registry);
+    if (generation != shard->removed_generation) {
         for (size_t i = 0; i < registry->schema_count; i++) {
-            remove_expired_of_schema(registry, &shard->schemas[i]);
+            remove_expired_of_schema(registry, &shard->schemas[i], generation);
         }
         shard->removed_generation = generation;
     }

@@ -89,7 +89,7 @@ size_t metric_registry_set_count(const struct metric_registry *registry);
 uint64_t metric_over_cap(const struct metric_registry *registry, size_t family);
 
 /* A scrape: OpenMetrics text, ended by "# EOF", made piece by piece so that nobody waits for the whole. Label sets that
- * expire meanwhile are freed after it, so it must not be left open for long. Any one thread; sees each value whole. */
+ * expire meanwhile are freed after it and those before it, so it must not be left open for long. Any one thread; sees each value whole. */
 struct metric_scrape;
 struct metric_scrape *metric_scrape_new(struct metric_registry *registry);
 /* Appends about `piece_bytes`, at least one sample; false when that was the end. */

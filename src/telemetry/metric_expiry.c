@@ -81,6 +81,7 @@ static bool try_to_expire(const struct metric_registry *registry, struct metric_
         return false;
     }
     if (is_past_grace(registry, set, now_ns)) {
+        set->expired_generation = atomic_load_explicit(&registry->expired_generation, memory_order_relaxed) + 1;
         return true;
     }
     (void)atomic_compare_exchange_strong(&set->users, &expired, 0);

@@ -1,11 +1,12 @@
 /* What metric.c (counting), metric_expiry.c and metric_render.c (merging and printing) share.
  *
  * A label set and its series belong to the thread of their shard, which alone adds, counts and removes. Everybody else
- * follows the lists with the registry's mutex held or while a scrape is under way; the owner removes only with the mutex held, which
- * it never waits for, and only while there is no scrape. */
+ * follows the lists with the registry's mutex held; the owner removes only with the mutex held, which it never waits for, and only
+ * sets that had expired before the oldest scrape under way began: others that one may have gathered. */
 #ifndef AMBAR_TELEMETRY_METRIC_INTERNAL_H
 #define AMBAR_TELEMETRY_METRIC_INTERNAL_H
 
+#include "base/list.h"
 #include "telemetry/metric.h"
 
 #include <pthread.h>
@@ -33,6 +34,7 @@ struct metric_label_set {
     size_t schema;
     _Atomic uint32_t users;
     _Atomic uint64_t unused_since_ns;        /* while users is 0 */
+    uint64_t expired_generation;             /* the registry's when it last expired; with the mutex */
     _Atomic(struct metric_label_set *) next; /* of the schema in this shard */
     char *text; /* the labels as they are printed; the scraper's, NULL until it needs them */
     size_t text_length;
@@ -53,7 +55,7 @@ struct metric_shard {
     struct metric_shard *next;
     struct metric_shard_schema *schemas;
     struct writer key;           /* where the owner puts together the key it looks for */
-    uint32_t removed_generation; /* of the registry's expirations, the last one after which this shard has removed */
+    uint64_t removed_generation; /* of the registry's expirations, the last one whose sets this shard has removed */
 };
 
 /* The families with the same labels: they share label sets. */
@@ -77,8 +79,8 @@ struct metric_registry {
     pthread_mutex_t mutex;
     struct metric_shard *shards;
     uint64_t grace_ns;
-    size_t scrapes;                      /* under way; with the mutex */
-    _Atomic uint32_t expired_generation; /* grows when label sets expire */
+    struct list scrapes;                 /* under way, the oldest first; with the mutex */
+    _Atomic uint64_t expired_generation; /* grows when label sets expire */
 };
 
 /* All label sets of one schema, those with equal labels side by side. */
@@ -94,7 +96,8 @@ void metric_gather(struct metric_registry *registry, size_t schema, struct metri
 size_t metric_group_size(const struct metric_gathered *gathered, size_t start);
 void metric_gathered_free(struct metric_gathered *gathered);
 
-/* With the mutex held. */
+/* Both with the mutex held. The generation up to which sets may be removed now. */
+uint64_t metric_removable_generation(const struct metric_registry *registry);
 void metric_expire_locked(struct metric_registry *registry, uint64_t now_ns);
 
 static inline bool metric_schema_has_labels(const struct metric_schema *schema)

@@ -1,5 +1,6 @@
 /* The printing side of the metrics: OpenMetrics text, a piece at a time. */
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "telemetry/metric_internal.h"
@@ -8,6 +9,8 @@
 #include <stdlib.h>
 
 struct metric_scrape {
+    struct list link;            /* of the registry's */
+    uint64_t expired_generation; /* of the registry when it began: what expired by then it does not see */
     struct metric_registry *registry;
     struct metric_gathered *gathered; /* by schema; filled when the first family of it is printed */
     bool *is_gathered;
@@ -234,6 +237,15 @@ static void add_head(const struct metric_family *family, struct writer *out)
     }
 }
 
+/* Scrapes begin in the order of generations: the first one is of the oldest. */
+uint64_t metric_removable_generation(const struct metric_registry *registry)
+{
+    if (list_is_empty(&registry->scrapes)) {
+        return atomic_load_explicit(&registry->expired_generation, memory_order_relaxed);
+    }
+    return LIST_ENTRY(registry->scrapes.next, struct metric_scrape, link)->expired_generation;
+}
+
 struct metric_scrape *metric_scrape_new(struct metric_registry *registry)
 {
     struct metric_scrape *scrape = NEW(struct metric_scrape);
@@ -242,7 +254,8 @@ struct metric_scrape *metric_scrape_new(struct metric_registry *registry)
     scrape->is_gathered = memory_allocate_zeroed(registry->schema_count, sizeof *scrape->is_gathered);
     pthread_mutex_lock(&registry->mutex);
     metric_expire_locked(registry, clock_monotonic_ns());
-    registry->scrapes++;
+    scrape->expired_generation = atomic_load_explicit(&registry->expired_generation, memory_order_relaxed);
+    list_append(&registry->scrapes, &scrape->link);
     pthread_mutex_unlock(&registry->mutex);
     return scrape;
 }
@@ -253,7 +266,7 @@ void metric_scrape_free(struct metric_scrape *scrape)
         return;
     }
     pthread_mutex_lock(&scrape->registry->mutex);
-    scrape->registry->scrapes--;
+    list_remove(&scrape->link);
     pthread_mutex_unlock(&scrape->registry->mutex);
     for (size_t i = 0; i < scrape->registry->schema_count; i++) {
         metric_gathered_free(&scrape->gathered[i]);

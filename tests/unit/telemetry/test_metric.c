@@ -282,6 +282,41 @@ static void expiry_makes_room_under_the_cap(void **state)
     }
 }
 
+/* Each scrape begins before the one ahead of it is over, so that there always is one. */
+static void expiry_makes_room_while_scrapes_overlap_without_end(void **state)
+{
+    (void)state;
+    struct metric_scrape *under_way = metric_scrape_new(registry);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 3; i++) {
+            char peer[16];
+            snprintf(peer, sizeof peer, "p%d-%d", round, i);
+            count_in(shard, CAPPED, LABELS("source", peer), 1);
+        }
+        assert_int_equal(metric_over_cap(registry, CAPPED), 0);
+        expire_all_unused();
+        struct metric_scrape *next = metric_scrape_new(registry);
+        metric_scrape_free(under_way);
+        under_way = next;
+    }
+    metric_scrape_free(under_way);
+}
+
+static void what_a_scrape_may_hold_stays_although_newer_ones_are_over(void **state)
+{
+    (void)state;
+    count_in(shard, CAPPED, LABELS("source", "held"), 1);
+    size_t before = metric_registry_set_count(registry);
+    struct metric_scrape *old = metric_scrape_new(registry);
+    expire_all_unused();
+    metric_scrape_free(metric_scrape_new(registry));
+    count_in(shard, CAPPED, LABELS("source", "new"), 1);
+    assert_int_equal(metric_registry_set_count(registry), before + 1);
+    metric_scrape_free(old);
+    count_in(shard, CAPPED, LABELS("source", "newer"), 1);
+    assert_int_equal(metric_registry_set_count(registry), before + 1);
+}
+
 /* Else the sum would go down, which reads as a reset counter. */
 static void a_label_set_stays_whole_while_any_shard_uses_it(void **state)
 {
@@ -385,6 +420,8 @@ int main(void)
             a_scrape_in_pieces_is_the_whole_one_whatever_expires_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(unused_series_expire_and_start_again_from_zero, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry_makes_room_under_the_cap, setup, teardown),
+        cmocka_unit_test_setup_teardown(expiry_makes_room_while_scrapes_overlap_without_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_scrape_may_hold_stays_although_newer_ones_are_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_label_set_stays_whole_while_any_shard_uses_it, setup, teardown),
         cmocka_unit_test_setup_teardown(scrapes_never_see_less_than_before_and_nothing_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(expiring_while_others_count_is_safe, setup, teardown),
