@@ -11,6 +11,7 @@
 #define STATE_MAGIC 0x414d5253 /* "AMRS" */
 #define STATE_VERSION 1
 #define STATE_FIXED_MAXIMUM_BYTES 256
+#define UNSENT_MAXIMUM_BYTES ((size_t)SEND_QUEUE_BLOCKS * BUFFER_BLOCK_BYTES)
 
 #define FLAG_SERVER 1u
 #define FLAG_CLOSING 2u
@@ -97,9 +98,16 @@ static bool read_post_handshake(struct cursor *cursor, struct post_handshake *me
     return true;
 }
 
-static bool read_unsent(struct cursor *cursor, struct send_queue *queue)
+/* No more than the queue holds, which is said before anything is taken. */
+static bool read_unsent(struct cursor *cursor, struct native_layer *layer)
 {
-    struct bytes unsent = cursor_take(cursor, cursor_u32(cursor));
+    struct send_queue *queue = &layer->queue;
+    size_t announced = cursor_u32(cursor);
+    if (announced > UNSENT_MAXIMUM_BYTES) {
+        layer->failure = string_format("%zu bytes unsent, at most %zu may wait", announced, UNSENT_MAXIMUM_BYTES);
+        return false;
+    }
+    struct bytes unsent = cursor_take(cursor, announced);
     while (unsent.length > 0) {
         size_t length = unsent.length < BUFFER_BLOCK_BYTES ? unsent.length : BUFFER_BLOCK_BYTES;
         if (!send_queue_add(queue, bytes_of(unsent.data, length))) {
@@ -124,6 +132,7 @@ static bool read_kept(struct cursor *cursor, struct record_input *input)
     return true;
 }
 
+/* Where it fails, the layer's failure may say why. */
 static bool read_rest(
     struct cursor *cursor, struct native_layer *layer, const struct record_cipher *cipher, enum record_suite suite)
 {
@@ -135,7 +144,7 @@ static bool read_rest(
     }
     layer->sealing = read_direction(cursor, cipher, suite);
     layer->opening = read_direction(cursor, cipher, suite);
-    return read_unsent(cursor, &layer->queue) && read_kept(cursor, &layer->input) && cursor_is_at_end(cursor) &&
+    return read_unsent(cursor, layer) && read_kept(cursor, &layer->input) && cursor_is_at_end(cursor) &&
            layer->slot_bytes > 0 && layer->slot_bytes <= RECORD_PLAINTEXT_MAXIMUM &&
            layer->records_before_key_update > 0;
 }
@@ -162,9 +171,12 @@ struct result native_layer_import(struct bytes state, const struct record_cipher
     made->owes_key_update = (flags & FLAG_OWES_KEY_UPDATE) != 0;
     made->input_end = (flags & FLAG_INPUT_CLOSED) != 0 ? RECORD_CLOSED : RECORD_OK;
     if (!read_rest(&cursor, made, cipher, (enum record_suite)suite)) {
+        struct result refused = made->failure != NULL
+                                    ? result_fail(RESULT_INVALID, "the state of a connection: %s", made->failure)
+                                    : result_fail(RESULT_INVALID,
+                                          "the state of a connection: its %zu bytes do not fit together", state.length);
         record_free(&made->base);
-        return result_fail(
-            RESULT_INVALID, "the state of a connection: its %zu bytes do not fit together", state.length);
+        return refused;
     }
     *layer = &made->base;
     return result_ok();

@@ -2,6 +2,7 @@
 
 #include "net/buffer_pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -63,6 +64,7 @@ uint8_t *send_queue_take_slot(struct send_queue *queue, int index)
 
 void send_queue_append(struct send_queue *queue, uint8_t *block, size_t length)
 {
+    assert(queue->block_count < SEND_QUEUE_BLOCKS);
     queue->blocks[queue->block_count++] = (struct send_block){ block, 0, (uint32_t)length };
     queue->unsent_bytes += length;
 }

@@ -39,7 +39,7 @@ void send_queue_return_slots(struct send_queue *queue);
 /* The block of slot `index`, now the caller's; those before it go back. */
 uint8_t *send_queue_take_slot(struct send_queue *queue, int index);
 
-/* Appends a block, from its beginning; the queue owns it then. */
+/* Appends a block that was lent as a slot, for which there is room therefore, from its beginning; the queue owns it then. */
 void send_queue_append(struct send_queue *queue, uint8_t *block, size_t length);
 
 /* Appends a copy: into the last block when it has room, else into the spare block, else into a new one. False when the queue is

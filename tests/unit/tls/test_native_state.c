@@ -274,6 +274,22 @@ static void test_a_state_cut_short_or_with_more_behind_is_refused(void **state)
     scripted_end(&scripted);
 }
 
+static void test_a_state_with_more_unsent_than_can_wait_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct scripted scripted;
+    scripted_start(&scripted);
+    struct writer exported = export_one(&scripted);
+    /* Before it lie 24 bytes of fixed length and, for both directions, a secret and a number. */
+    size_t secret_bytes = record_suite_secret_bytes((enum record_suite)(exported.data[6] << 8 | exported.data[7]));
+    uint8_t *unsent_bytes = exported.data + 24 + 2 * (secret_bytes + sizeof(uint64_t));
+    assert_int_equal(unsent_bytes[0], 0);
+    unsent_bytes[1] = 0x10;
+    assert_refused(import_of(writer_bytes(&exported), scripted.pool), RESULT_INVALID, "bytes unsent, at most 313344");
+    secret_writer_free(&exported);
+    scripted_end(&scripted);
+}
+
 static void test_a_state_of_another_version_or_suite_is_refused(void **state)
 {
     (void)state;
@@ -309,6 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_live_connection_goes_on_in_another_process),
         cmocka_unit_test(test_a_state_cut_short_or_with_more_behind_is_refused),
+        cmocka_unit_test(test_a_state_with_more_unsent_than_can_wait_is_refused_by_name),
         cmocka_unit_test(test_a_state_of_another_version_or_suite_is_refused),
         cmocka_unit_test(test_a_connection_that_failed_is_not_handed_over),
     };
