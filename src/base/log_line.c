@@ -9,6 +9,7 @@
 
 #define PLAIN_SCOPE_OMITS "ztunnel::"
 
+/* U+0000 to U+009F; the last byte in UTF-8 is the number of the character. */
 static void add_escaped_control(struct writer *out, uint8_t character)
 {
     switch (character) {
@@ -36,8 +37,8 @@ static void add_escaped(struct writer *out, const char *text, bool is_quoted)
         if (length == 0) {
             writer_add_string(out, "\xEF\xBF\xBD");
             length = 1;
-        } else if (first < ' ' || first == 0x7F) {
-            add_escaped_control(out, first);
+        } else if (bytes_starts_with_control(rest)) {
+            add_escaped_control(out, rest.data[length - 1]);
         } else {
             if (is_quoted && (first == '"' || first == '\\')) {
                 writer_add_u8(out, '\\');

@@ -156,6 +156,14 @@ static size_t ascii_length(struct bytes text)
     return length;
 }
 
+bool bytes_starts_with_control(struct bytes text)
+{
+    if (text.length > 1 && text.data[0] == 0xC2) {
+        return text.data[1] < 0xA0;
+    }
+    return text.length > 0 && (text.data[0] < ' ' || text.data[0] == 0x7F);
+}
+
 bool bytes_is_utf8(struct bytes text)
 {
     while (text.length > 0) { /* nothing at all may be a null pointer, to which not even 0 is added */

@@ -31,6 +31,8 @@ struct bytes bytes_trim(struct bytes text);
 bool bytes_is_utf8(struct bytes text);
 /* The length of the well-formed UTF-8 sequence at the start of `text`; 0 when there is none. */
 size_t bytes_utf8_length(struct bytes text);
+/* Whether valid UTF-8 begins with a control character: U+0000 to U+001F, U+007F, and U+0080 to U+009F, which terminals obey too. */
+bool bytes_starts_with_control(struct bytes text);
 
 /* Hexadecimal (either case, even length) to bytes; false on any other character or when `capacity` is too small. */
 bool text_from_hexadecimal(const char *text, uint8_t *bytes, size_t capacity, size_t *length);

@@ -91,6 +91,23 @@ static void values_from_peers_cannot_forge_a_line(void **state)
         "2026-08-20T10:11:12.123456Z\terror\tt\tm\ts=\"a\\\"b\\\\c\\nd\\te\\u{1b}\xEF\xBF\xBD\" d=x\\ny\\u{7f}\n");
 }
 
+/* U+009B begins a terminal's command as ESC [ does; U+00A0 is the first that is none. */
+static void the_second_set_of_control_characters_is_escaped_too(void **state)
+{
+    (void)state;
+    struct log_field fields[] = { LOG_STRING("s", "a\xC2\x9B"
+                                                  "31mb\xC2\xA0\xC3\x9B"),
+        LOG_DISPLAY("d", "x\xC2\x80y\xC2\x9F") };
+    struct log_line line = { SAMPLE_TIME, LOG_ERROR, "t", "m", fields, 2, NULL };
+    assert_formats(log_line_write_plain, &line,
+        "2026-08-20T10:11:12.123456Z\terror\tt\tm\ts=\"a\\u{9b}31mb\xC2\xA0\xC3\x9B\" d=x\\u{80}y\\u{9f}\n");
+    struct writer out = writer_growing();
+    log_line_add_harmless(&out, "\xC2\x9B"
+                                "2J");
+    assert_string_equal(writer_string(&out), "\\u{9b}2J");
+    writer_free(&out);
+}
+
 static const struct log_spans sample_spans = { .count = 2,
     .spans = { { "proxy", { LOG_DISPLAY("wl", "default/web") } },
         { "inbound", { LOG_NUMBER("id", 7), LOG_DISPLAY("peer", "10.0.0.1:5") } } } };
@@ -494,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_json_line_has_its_keys_in_order_and_the_whole_scope),
         cmocka_unit_test(a_line_without_message_has_fields_only),
         cmocka_unit_test(values_from_peers_cannot_forge_a_line),
+        cmocka_unit_test(the_second_set_of_control_characters_is_escaped_too),
         cmocka_unit_test(spans_follow_the_scope_in_plain_lines_and_the_fields_in_json),
         cmocka_unit_test(a_span_without_fields_has_no_braces),
         cmocka_unit_test(what_is_always_there_leads_and_says_nothing_about_the_rest),
