@@ -39,8 +39,11 @@ static int parse(struct admin_answer *answer, json_t **document)
     json_error_t problem;
     *document = json_loadb((const char *)answer->body.data, answer->body.length, JSON_REJECT_DUPLICATES, &problem);
     if (*document == NULL || !json_is_object(*document)) {
-        fprintf(stderr, "ambarctl: the answer is not the expected JSON: %s\n", problem.text);
-        return EXIT_FAILED;
+        const char *because = *document == NULL ? problem.text : "it is no object";
+        struct result failure = result_fail(RESULT_INVALID, "the answer is not the expected JSON: %s", because);
+        json_decref(*document);
+        *document = NULL;
+        return fail_with(&failure);
     }
     return EXIT_GOOD;
 }

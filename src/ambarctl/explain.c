@@ -89,9 +89,10 @@ static void add_endpoints(struct writer *out, const json_t *document)
         return;
     }
     add_label(out, "Endpoints");
-    writer_print(out, "%llu of %llu can be used; load balancing %s%s\n", member_number(document, "endpointsUsable"),
-        member_number(document, "endpointsTotal"), member_text(document, "loadBalancing"),
-        member_number(document, "endpointsUsable") > 1 ? " (* is one throw of the dice)" : "");
+    writer_print(out, "%llu of %llu can be used; load balancing ", member_number(document, "endpointsUsable"),
+        member_number(document, "endpointsTotal"));
+    terminal_add(out, member_text(document, "loadBalancing"));
+    writer_add_string(out, member_number(document, "endpointsUsable") > 1 ? " (* is one throw of the dice)\n" : "\n");
     struct table table = table_new(HEADING, ARRAY_LENGTH(HEADING));
     size_t index;
     const json_t *endpoint;
@@ -129,7 +130,8 @@ static void add_open_tunnels(struct writer *out, const json_t *tunnels, const js
     size_t found = 0;
     json_array_foreach(json_object_get(tunnels, "tunnels"), index, tunnel)
     {
-        if (!text_equal(member_text(tunnel, "direction"), "outbound") ||
+        const char *direction = member_text(tunnel, "direction");
+        if (direction == NULL || !text_equal(direction, "outbound") ||
             json_equal(json_object_get(tunnel, "peer"), json_object_get(wanted, "peer")) == 0 ||
             json_equal(json_object_get(tunnel, "sourceIdentity"), json_object_get(wanted, "identity")) == 0) {
             continue;
@@ -164,11 +166,15 @@ static void add_tunnel(struct writer *out, const struct invocation *invocation, 
 
 static void add_policy(struct writer *out, const json_t *policy)
 {
+    struct writer action = writer_growing();
+    terminal_add(&action, member_text(policy, "action"));
     writer_print(
-        out, "  %s %-5s ", member_is_true(policy, "matches") ? "MATCH   " : "no match", member_text(policy, "action"));
+        out, "  %s %-5s ", member_is_true(policy, "matches") ? "MATCH   " : "no match", writer_string(&action));
+    writer_free(&action);
     terminal_add(out, member_text(policy, "policy"));
-    writer_print(
-        out, "  (%s%s)\n", member_text(policy, "scope"), member_is_true(policy, "isDryRun") ? ", dry run" : "");
+    writer_add_string(out, "  (");
+    terminal_add(out, member_text(policy, "scope"));
+    writer_add_string(out, member_is_true(policy, "isDryRun") ? ", dry run)\n" : ")\n");
     size_t index;
     const json_t *rule;
     json_array_foreach(json_object_get(policy, "rules"), index, rule)
@@ -197,7 +203,7 @@ static void add_policies(struct writer *out, const json_t *policies)
 
 static bool is_refused(const char *verdict)
 {
-    return text_equal(verdict, "denied") || text_equal(verdict, "refused");
+    return verdict != NULL && (text_equal(verdict, "denied") || text_equal(verdict, "refused"));
 }
 
 static void add_verdict(struct writer *out, const struct invocation *invocation, const json_t *document)

@@ -1,10 +1,21 @@
 /* The commands that pass something through: log levels, the whole dump, a CPU profile. */
 #include "ambarctl/admin_client.h"
 #include "ambarctl/commands.h"
+#include "ambarctl/table.h"
 #include "base/memory.h"
 
 #include <stdio.h>
 #include <unistd.h>
+
+static int print_level_answer(const struct admin_answer *answer)
+{
+    bool is_good = answer->status == 200;
+    struct writer text = writer_growing();
+    terminal_add_lines(&text, writer_bytes(&answer->body));
+    fprintf(is_good ? stdout : stderr, "%s%s", is_good ? "" : "ambarctl: ", writer_string(&text));
+    writer_free(&text);
+    return is_good ? EXIT_GOOD : EXIT_FAILED;
+}
 
 int command_log_level(const struct invocation *invocation)
 {
@@ -23,11 +34,8 @@ int command_log_level(const struct invocation *invocation)
     int status = EXIT_GOOD;
     if (!result_is_ok(&asked)) {
         status = fail_with(&asked);
-    } else if (answer.status != 200) {
-        fprintf(stderr, "ambarctl: %s", writer_string(&answer.body));
-        status = EXIT_FAILED;
     } else {
-        fputs(writer_string(&answer.body), stdout);
+        status = print_level_answer(&answer);
     }
     writer_free(&answer.body);
     writer_free(&target);

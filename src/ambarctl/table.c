@@ -3,14 +3,19 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-void terminal_add(struct writer *out, const char *text)
+#define ABSENT "(unknown)"
+
+static bool is_layout(uint8_t character)
 {
-    struct bytes left = bytes_of_string(text);
+    return character == '\n' || character == '\t';
+}
+
+static void add_harmless(struct writer *out, struct bytes left, bool keeps_layout)
+{
     while (left.length > 0) {
         size_t length = bytes_utf8_length(left);
-        bool is_control = length == 0 || left.data[0] < ' ' || left.data[0] == 0x7f ||
-                          (length == 2 && left.data[0] == 0xc2 && left.data[1] < 0xa0);
-        if (is_control) {
+        bool is_kept = keeps_layout && is_layout(left.data[0]);
+        if (length == 0 || (bytes_starts_with_control(left) && !is_kept)) {
             writer_add_u8(out, '?');
         } else {
             writer_add(out, left.data, length);
@@ -18,6 +23,16 @@ void terminal_add(struct writer *out, const char *text)
         length = length == 0 ? 1 : length;
         left = bytes_of(left.data + length, left.length - length);
     }
+}
+
+void terminal_add(struct writer *out, const char *text)
+{
+    add_harmless(out, bytes_of_string(text != NULL ? text : ABSENT), false);
+}
+
+void terminal_add_lines(struct writer *out, struct bytes text)
+{
+    add_harmless(out, text, true);
 }
 
 /* Characters, not bytes. */

@@ -20,7 +20,9 @@ void table_add(struct table *table, const char *const *cells);
 void table_write(const struct table *table, struct writer *out);
 void table_free(struct table *table);
 
-/* A text for a terminal: control characters become "?". */
+/* A text for a terminal: control characters become "?". NULL, a member the answer should have had, is "(unknown)". */
 void terminal_add(struct writer *out, const char *text);
+/* The same, but the ends of lines and tabs stay. */
+void terminal_add_lines(struct writer *out, struct bytes text);
 
 #endif
