@@ -146,7 +146,7 @@ static void what_was_set_is_shown(void **state)
         fixture, "proxyWorkloadInformation", "{\"name\":\"web-1\",\"namespace\":\"shop\",\"serviceAccount\":\"web\"}");
     assert_value(fixture, "xdsAddress", "null");
     assert_value(fixture, "xdsRootCert", "\"Default\"");
-    assert_value(fixture, "xdsHeaders", "[[\"foo\",\"Bar\"]]");
+    assert_value(fixture, "xdsHeaders", "[[\"foo\",\"<redacted>\"]]");
     assert_value(fixture, "packetMark", "null");
     assert_value(fixture, "requireOriginalSource", "false");
     assert_value(fixture, "proxyMetadata", "{\"A\":\"b\"}");
@@ -174,6 +174,7 @@ static void the_yaml_says_the_same(void **state)
 {
     struct fixture *fixture = *state;
     setenv("ISTIO_META_A", "two\nlines", 1);
+    setenv("CA_HEADER_Authorization", "very-secret", 1);
     dump(fixture);
     struct writer yaml = writer_growing();
     configuration_write_yaml(&fixture->configuration, &yaml);
@@ -181,6 +182,9 @@ static void the_yaml_says_the_same(void **state)
     assert_non_null(strstr(text, "\nproxyMetadata:\n  A: \"two\\nlines\"\n"));
     assert_non_null(strstr(text, "\nillegalPorts:\n  - 15001\n"));
     assert_non_null(strstr(text, "\nxdsHeaders: []\n"));
+    assert_non_null(strstr(text, "authorization"));
+    assert_non_null(strstr(text, "<redacted>"));
+    assert_null(strstr(text, "very-secret"));
     writer_free(&yaml);
 }
 
