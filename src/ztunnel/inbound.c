@@ -143,6 +143,7 @@ static void start_session(struct inbound_tunnel *tunnel)
     forget_opening(tunnel);
     struct worker *worker = tunnel->pod->worker;
     record_counting_start(layer, worker, HBONE_SERVER);
+    revoked_tunnels_count_untracked(worker, layer, "destination");
     struct hbone_settings settings = pod_hbone_settings(tunnel->pod, HBONE_SERVER);
     tunnel->session =
         hbone_session_new(worker->loop, layer, tunnel->descriptor, HBONE_SERVER, &settings, &SESSION_EVENTS, tunnel);

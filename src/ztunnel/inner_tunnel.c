@@ -140,6 +140,7 @@ static void start_session(struct inner_tunnel *inner)
     struct tls_peer peer;
     struct record_layer *layer = tls_handshake_finish(inner->handshake, &peer);
     record_counting_start(layer, worker, HBONE_CLIENT);
+    revoked_tunnels_count_untracked(worker, layer, "source");
     const struct spiffe_identity *identity = tls_peer_identity(&peer);
     int descriptor = inner->descriptor;
     inner->descriptor = -1;

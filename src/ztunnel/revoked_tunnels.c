@@ -1,6 +1,7 @@
 #include "ztunnel/revoked_tunnels.h"
 
 #include "tls/alert.h"
+#include "tls/record_layer.h"
 #include "tls/revocation.h"
 #include "ztunnel/inbound.h"
 #include "ztunnel/inner_tunnel.h"
@@ -19,6 +20,18 @@ void revoked_tunnels_count_refusal(struct worker *worker, const struct tls_hands
 {
     if (tls_handshake_sent_alert(handshake) == TLS_ALERT_CERTIFICATE_REVOKED) {
         count(worker, reporter);
+    }
+}
+
+void revoked_tunnels_count_untracked(struct worker *worker, const struct record_layer *layer, const char *reporter)
+{
+    if (layer->peer_chain != NULL) {
+        return;
+    }
+    struct revocation_lists *lists = revocation_in_force();
+    if (lists != NULL) {
+        metric_count_labelled(worker->metrics, METRIC_CRL_UNTRACKED, &reporter, 1);
+        revocation_lists_release(lists);
     }
 }
 

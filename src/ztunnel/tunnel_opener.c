@@ -60,6 +60,7 @@ static void succeed(struct tunnel_attempt *attempt)
     struct hbone_opening *opening = attempt->opening;
     struct record_layer *layer = tls_handshake_finish(attempt->handshake, NULL);
     record_counting_start(layer, attempt->pod->worker, HBONE_CLIENT);
+    revoked_tunnels_count_untracked(attempt->pod->worker, layer, "source");
     int descriptor = attempt->descriptor;
     loop_unwatch(&attempt->watch);
     attempt->descriptor = -1;
