@@ -27,8 +27,7 @@ struct scrape {
     struct metric_scrape *text;
     struct posted posted; /* by the last worker to its control thread */
     _Atomic unsigned workers_left;
-    bool
-        has_begun; /* the answer; a worker that was late does not begin it again, even when it was given up in between */
+    bool has_begun;  /* the answer, which may be given up before the last worker is heard of */
     bool is_sampled; /* `posted` has run: no worker knows this object any more */
     struct timer deadline;
 };
