@@ -69,3 +69,9 @@ def test_explain_says_what_the_answer_left_out(ctl):
     status, text = ctl(200, json.dumps({"endpoints": [], "policies": [{}], "missing": [7], "tunnel": {}, "tunnels": [{}]}), "explain", "a", "b:80")
     assert status == 0 and "load balancing (unknown)\n" in text and "no match (unknown) (unknown)  ((unknown))\n" in text
     assert "(null)" not in text
+
+
+def test_lists_show_a_dash_for_what_the_answer_left_out(ctl):
+    for command in ("connections", "tunnels", "refusals", "workloads", "policies", "certificates", "pods"):
+        status, text = ctl(200, json.dumps({command: [{}], "identities": [{}]}), command)
+        assert status == 0 and "(null)" not in text, command
