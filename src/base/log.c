@@ -22,7 +22,7 @@
 #define TARGET "log"
 
 /* A filter in use now or earlier. Readers hold no reference, so a replaced one is kept, and used again when the same
- * filter comes back: there are as many as there were different filters. */
+ * filter comes back: there are as many as there were different filters, up to LOG_FILTERS_MAXIMUM. */
 struct published_filter {
     struct log_filter *filter;
     struct published_filter *next;
@@ -34,6 +34,7 @@ static _Atomic(const struct log_filter *) current_filter = &first_filter;
 static struct {
     pthread_mutex_t mutex; /* of the list of filters, and held where a queue is taken off its list */
     struct published_filter *filters;
+    size_t filter_count;
     pthread_t writer;
     int output;
     int wake_descriptor;
@@ -249,19 +250,30 @@ void log_stop(void)
     state.wake_descriptor = -1;
 }
 
-static const struct log_filter *publish(struct log_filter *filter)
+/* With the mutex. Takes `filter`, and makes it or its equal the current one. */
+static struct result publish(struct log_filter *filter)
 {
     for (struct published_filter *known = state.filters; known != NULL; known = known->next) {
         if (log_filter_equal(known->filter, filter)) {
             log_filter_free(filter);
-            return known->filter;
+            atomic_store_explicit(&current_filter, known->filter, memory_order_release);
+            return result_ok();
         }
+    }
+    if (state.filter_count == LOG_FILTERS_MAXIMUM) {
+        log_filter_free(filter);
+        return result_fail(RESULT_LIMIT,
+            "%d different log filters were set since the start, and no further one is taken: set one of those again, "
+            "or restart",
+            LOG_FILTERS_MAXIMUM);
     }
     struct published_filter *published = NEW(struct published_filter);
     published->filter = filter;
     published->next = state.filters;
     state.filters = published;
-    return filter;
+    state.filter_count++;
+    atomic_store_explicit(&current_filter, filter, memory_order_release);
+    return result_ok();
 }
 
 struct result log_set_filter(const char *filter)
@@ -269,9 +281,9 @@ struct result log_set_filter(const char *filter)
     struct log_filter *parsed;
     RESULT_TRY(log_filter_parse(state.always, filter, &parsed));
     pthread_mutex_lock(&state.mutex);
-    atomic_store_explicit(&current_filter, publish(parsed), memory_order_release);
+    struct result published = publish(parsed);
     pthread_mutex_unlock(&state.mutex);
-    return result_ok();
+    return published;
 }
 
 void log_describe_filter(char *out, size_t capacity)

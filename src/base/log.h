@@ -15,6 +15,9 @@
 
 enum log_level { LOG_OFF = 0, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
+/* A filter as text, its NUL included. */
+#define LOG_FILTER_TEXT_BYTES 4096
+
 enum log_field_kind { LOG_FIELD_STRING, LOG_FIELD_DISPLAY, LOG_FIELD_SIGNED, LOG_FIELD_UNSIGNED, LOG_FIELD_BOOL };
 
 struct log_field {
@@ -60,7 +63,9 @@ struct result log_start(const struct log_settings *settings);
 /* Writes out what is queued and ends the writer thread. */
 void log_stop(void);
 
-/* Replaces the filter at run time. */
+/* Replaces the filter at run time. RESULT_LIMIT when it is too long, has too many targets, or is one more than the
+ * LOG_FILTERS_MAXIMUM different ones that a process can have had; to go back to one of those works always. */
+#define LOG_FILTERS_MAXIMUM 256
 struct result log_set_filter(const char *filter);
 /* The current filter, most specific first, as `/logging` prints it ("access=debug,info"). */
 void log_describe_filter(char *out, size_t capacity);

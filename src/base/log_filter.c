@@ -116,6 +116,18 @@ static struct result parse_list(struct log_filter *filter, const char *text, siz
     return result_ok();
 }
 
+/* What is described can be read back whole, and a filter that is kept takes little memory. */
+static struct result check_length(const struct log_filter *filter)
+{
+    size_t bytes = sizeof "error";
+    for (size_t i = 0; i < filter->rule_count; i++) {
+        bytes += filter->rules[i].target_length + strlen("=error,");
+    }
+    return bytes <= LOG_FILTER_TEXT_BYTES
+               ? result_ok()
+               : result_fail(RESULT_LIMIT, "a log filter is at most %d bytes long", LOG_FILTER_TEXT_BYTES);
+}
+
 struct result log_filter_parse(const char *always, const char *text, struct log_filter **filter)
 {
     struct log_filter *parsed = NEW(struct log_filter);
@@ -124,6 +136,9 @@ struct result log_filter_parse(const char *always, const char *text, struct log_
     if (result_is_ok(&result)) {
         part_count = 0;
         result = parse_list(parsed, text, &part_count);
+    }
+    if (result_is_ok(&result)) {
+        result = check_length(parsed);
     }
     if (!result_is_ok(&result)) {
         log_filter_free(parsed);

@@ -110,7 +110,7 @@ static void answer_quit(struct http1_exchange *exchange, void *context)
 
 static void answer_level(struct http1_exchange *exchange)
 {
-    char filter[1024];
+    char filter[LOG_FILTER_TEXT_BYTES];
     log_describe_filter(filter, sizeof filter);
     char *text = string_format("current log level is %s\n", filter);
     http1_respond_text(exchange, 200, text);
@@ -120,13 +120,27 @@ static void answer_level(struct http1_exchange *exchange)
 /* What is given goes on top of the current filter, or of the one at start with `reset` (§7.1). */
 static struct result change_level(const struct admin *admin, const char *level, bool is_reset)
 {
-    char current[1024];
+    char current[LOG_FILTER_TEXT_BYTES];
     log_describe_filter(current, sizeof current);
     const char *base = is_reset ? admin->settings.source.configuration->log_filter : current;
     char *filter = text_is_empty(level) ? string_duplicate(base) : string_format("%s,%s", base, level);
     struct result changed = log_set_filter(filter);
     memory_free(filter);
     return changed;
+}
+
+static void answer_refused_level(struct http1_exchange *exchange, const char *level, const struct result *refusal)
+{
+    struct writer text = writer_growing();
+    if (refusal->code == RESULT_LIMIT) {
+        writer_print(&text, "Cannot change the level: %s", refusal->message);
+    } else {
+        writer_add_string(&text, "Invalid level provided: ");
+        writer_add_string(&text, level);
+    }
+    writer_print(&text, "\n%s", LOGGING_HELP);
+    http1_respond_text(exchange, 400, writer_string(&text));
+    writer_free(&text);
 }
 
 static void answer_logging(struct http1_exchange *exchange, void *context)
@@ -144,9 +158,7 @@ static void answer_logging(struct http1_exchange *exchange, void *context)
     if (result_is_ok(&changed)) {
         answer_level(exchange);
     } else {
-        char *text = string_format("Invalid level provided: %s\n%s", level != NULL ? level : "", LOGGING_HELP);
-        http1_respond_text(exchange, 400, text);
-        memory_free(text);
+        answer_refused_level(exchange, level != NULL ? level : "", &changed);
     }
     memory_free(level);
     memory_free(reset);

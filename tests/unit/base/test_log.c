@@ -344,6 +344,49 @@ static void the_filter_changes_at_run_time(void **state)
     assert_true(log_is_enabled(LOG_INFO, "other"));
 }
 
+static void a_filter_too_long_to_be_described_is_refused(void **state)
+{
+    (void)state;
+    char text[LOG_FILTER_TEXT_BYTES + 64];
+    struct log_filter *filter = NULL;
+    snprintf(text, sizeof text, "info,%0*d=debug", LOG_FILTER_TEXT_BYTES, 0);
+    struct result result = log_filter_parse(NULL, text, &filter);
+    assert_int_equal(result.code, RESULT_LIMIT);
+    assert_null(filter);
+    snprintf(text, sizeof text, "%0*d=error,info", LOG_FILTER_TEXT_BYTES - 32, 0);
+    char described[LOG_FILTER_TEXT_BYTES];
+    filter = filter_of(text);
+    log_filter_describe(filter, described, sizeof described);
+    assert_string_equal(described, text);
+    log_filter_free(filter);
+}
+
+/* To run last: what was set stays. */
+static void different_filters_are_bounded_and_those_known_can_always_be_set(void **state)
+{
+    (void)state;
+    struct result result = log_set_filter("first=warn,info");
+    char filter[64], described[64];
+    unsigned taken = 0;
+    while (result_is_ok(&result)) {
+        taken++;
+        assert_in_range(taken, 1, LOG_FILTERS_MAXIMUM);
+        snprintf(filter, sizeof filter, "target%u=debug,info", taken);
+        result = log_set_filter(filter);
+    }
+    assert_int_equal(result.code, RESULT_LIMIT);
+    assert_true(taken > LOG_FILTERS_MAXIMUM - 20);
+    log_describe_filter(described, sizeof described);
+    snprintf(filter, sizeof filter, "target%u=debug,info", taken - 1);
+    assert_string_equal(described, filter);
+    result = log_set_filter("first=warn,info");
+    assert_true(result_is_ok(&result));
+    assert_false(log_is_enabled(LOG_INFO, "first"));
+    result = log_set_filter("second=warn,info");
+    assert_int_equal(result.code, RESULT_LIMIT);
+    assert_true(log_is_enabled(LOG_INFO, "second"));
+}
+
 static const struct log_spans *count_evaluations(int *evaluations)
 {
     ++*evaluations;
@@ -533,6 +576,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(lines_of_many_threads_arrive_whole_and_in_order, start_plain, close_output),
         cmocka_unit_test_setup_teardown(the_log_can_be_started_again, start_plain, close_output),
         cmocka_unit_test(a_limit_lets_its_burst_through_and_counts_the_rest),
+        cmocka_unit_test(a_filter_too_long_to_be_described_is_refused),
+        cmocka_unit_test_setup_teardown(
+            different_filters_are_bounded_and_those_known_can_always_be_set, start_plain, close_output),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
