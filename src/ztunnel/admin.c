@@ -1,6 +1,7 @@
 #include "ztunnel/admin.h"
 
 #include "base/log.h"
+#include "base/log_line.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "ztunnel/admin_page.h"
@@ -117,16 +118,53 @@ static void answer_level(struct http1_exchange *exchange)
     memory_free(text);
 }
 
-/* What is given goes on top of the current filter, or of the one at start with `reset` (§7.1). */
-static struct result change_level(const struct admin *admin, const char *level, bool is_reset)
+/* What is given goes on top of the current filter, or with `reset` of that one, the filter at start (§7.1). */
+static struct result change_level(const char *level, const char *reset)
 {
     char current[LOG_FILTER_TEXT_BYTES];
     log_describe_filter(current, sizeof current);
-    const char *base = is_reset ? admin->settings.source.configuration->log_filter : current;
+    const char *base = reset != NULL ? reset : current;
     char *filter = text_is_empty(level) ? string_duplicate(base) : string_format("%s,%s", base, level);
     struct result changed = log_set_filter(filter);
     memory_free(filter);
     return changed;
+}
+
+static bool is_target_character(uint8_t character)
+{
+    return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
+           (character >= '0' && character <= '9') || memchr("_:.-", character, 4) != NULL;
+}
+
+/* The first target that names no module: it would be shown to whoever asks for the level, so it has no other characters. */
+static bool find_bad_target(const char *level, struct bytes *target)
+{
+    struct bytes rest = bytes_of_string(level);
+    struct bytes part;
+    while (bytes_split(&rest, ',', &part)) {
+        if (memchr(part.data, '=', part.length) == NULL) {
+            continue;
+        }
+        (void)bytes_split(&part, '=', target);
+        *target = bytes_trim(*target);
+        for (size_t i = 0; i < target->length; i++) {
+            if (!is_target_character(target->data[i])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void answer_bad_target(struct http1_exchange *exchange, struct bytes target)
+{
+    struct writer text = writer_growing();
+    char *AUTO_FREE name = string_duplicate_n((const char *)target.data, target.length);
+    writer_add_string(&text, "Invalid level provided: ");
+    log_line_add_harmless(&text, name);
+    writer_print(&text, "\n%s", LOGGING_HELP);
+    http1_respond_text(exchange, 400, writer_string(&text));
+    writer_free(&text);
 }
 
 static void answer_refused_level(struct http1_exchange *exchange, const char *level, const struct result *refusal)
@@ -136,11 +174,21 @@ static void answer_refused_level(struct http1_exchange *exchange, const char *le
         writer_print(&text, "Cannot change the level: %s", refusal->message);
     } else {
         writer_add_string(&text, "Invalid level provided: ");
-        writer_add_string(&text, level);
+        log_line_add_harmless(&text, level);
     }
     writer_print(&text, "\n%s", LOGGING_HELP);
     http1_respond_text(exchange, 400, writer_string(&text));
     writer_free(&text);
+}
+
+static void answer_changed_level(struct http1_exchange *exchange, const char *level, const char *reset)
+{
+    struct result changed = level != NULL || reset != NULL ? change_level(level, reset) : result_ok();
+    if (result_is_ok(&changed)) {
+        answer_level(exchange);
+    } else {
+        answer_refused_level(exchange, level != NULL ? level : "", &changed);
+    }
 }
 
 static void answer_logging(struct http1_exchange *exchange, void *context)
@@ -154,11 +202,11 @@ static void answer_logging(struct http1_exchange *exchange, void *context)
     }
     char *level = http1_query(exchange, "level");
     char *reset = http1_query(exchange, "reset");
-    struct result changed = level != NULL || reset != NULL ? change_level(admin, level, reset != NULL) : result_ok();
-    if (result_is_ok(&changed)) {
-        answer_level(exchange);
+    struct bytes bad_target;
+    if (level != NULL && find_bad_target(level, &bad_target)) {
+        answer_bad_target(exchange, bad_target);
     } else {
-        answer_refused_level(exchange, level != NULL ? level : "", &changed);
+        answer_changed_level(exchange, level, reset != NULL ? admin->settings.source.configuration->log_filter : NULL);
     }
     memory_free(level);
     memory_free(reset);

@@ -176,6 +176,14 @@ def test_log_levels_are_changed_on_top_of_what_is_and_reset(mesh):
     status, body = post("?level=access:debug")
     assert status == 400 and body.startswith("Invalid level provided: access:debug\n")
     assert "access=trace" in post("")[1]
+    for query, shown in (("a%1b%5b2Jb=debug", "a\\u{1b}[2Jb"), ("info,x=info,a%c2%9bb=debug", "a\\u{9b}b"), ("a%20b=trace", "a b"), ("%22=off", '"')):
+        status, body = post(f"?level={query}")
+        assert status == 400 and body.startswith(f"Invalid level provided: {shown}\n\nusage: POST /logging\t"), body
+    assert post("?level=lo%1bud")[1].startswith("Invalid level provided: lo\\u{1b}ud\n")
+    assert "a-b.c::D_9=debug" in post("?level=%20a-b.c::D_9%20=%20debug")[1]
+    assert "access=trace" in post("")[1]
+    status, body = post(f"?level={'x' * 4100}=debug")
+    assert status == 400 and body.startswith("Cannot change the level: a log filter is at most 4096 bytes long\n")
     assert post("?reset") == before
     assert post("?level=info&reset")[1].endswith("info\n")
     assert post("?reset=") == before
