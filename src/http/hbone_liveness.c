@@ -141,7 +141,7 @@ static uint64_t check_ping(struct hbone_session *session, uint64_t now_ns)
     }
     uint64_t deadline_ns = liveness->ping_sent_ns + ms(session->settings.ping_timeout_ms);
     if (now_ns >= deadline_ns) {
-        hbone_session_lose(session, "the peer did not answer a PING for %llu ms",
+        hbone_session_lose(session, "HBONE ping timeout/error: the peer did not answer a PING for %llu ms",
             (unsigned long long)session->settings.ping_timeout_ms);
     }
     return deadline_ns;

@@ -78,6 +78,8 @@ struct hbone_reset {
     bool is_orderly;
     /* No response had come, and it is the tunnel's fault: the same CONNECT may be tried once on another tunnel. */
     bool is_retryable;
+    /* The tunnel was lost before the peer's SETTINGS had come: it never spoke HTTP/2. */
+    bool is_before_settings;
     const char *reason; /* one sentence */
 };
 

@@ -128,6 +128,13 @@ static void free_stream(struct hbone_stream *stream)
     memory_free(stream);
 }
 
+/* Not when it was us who gave the tunnel up. */
+static bool has_failed_before_settings(const struct hbone_session *session)
+{
+    bool is_peers_doing = session->is_peer_gone || session->is_input_over || session->end_code != HBONE_NO_ERROR;
+    return is_peers_doing && session->liveness.settings_deadline_ns != 0;
+}
+
 void hbone_stream_raise_reset(
     struct hbone_stream *stream, enum hbone_reset_cause cause, uint32_t code, const char *reason)
 {
@@ -138,6 +145,7 @@ void hbone_stream_raise_reset(
         .is_orderly = cause == HBONE_RESET_BY_PEER && code == HBONE_NO_ERROR && stream->has_remote_end,
         .is_retryable = session->role == HBONE_CLIENT && !stream->has_response &&
                         (cause == HBONE_RESET_REFUSED || cause == HBONE_RESET_TUNNEL_LOST),
+        .is_before_settings = cause == HBONE_RESET_TUNNEL_LOST && has_failed_before_settings(session),
         .reason = reason,
     };
     hbone_stream_finish(stream);

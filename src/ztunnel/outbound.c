@@ -26,6 +26,7 @@
 
 #define EXPECTED_IDENTITIES_MAXIMUM 64
 #define NAME_LOOKUPS_MAXIMUM 4
+#define FAILED_LOOKUPS_A_SECOND 5 /* lines: applications may dial as often as they please */
 #define DEMANDS_MAXIMUM 4 /* a target, its waypoint, a gateway; a control plane that knows none is not asked for ever */
 
 /* The life of one: wait for the own workload, route, dial (plain) or take a tunnel and CONNECT, relay. Towards another network
@@ -302,7 +303,8 @@ static void on_reset(struct hbone_stream *stream, const struct hbone_reset *rese
         retry(outbound);
     } else {
         char message[256];
-        snprintf(message, sizeof message, "h2 failed: %s", reset->reason);
+        snprintf(message, sizeof message, "%s: %s", reset->is_before_settings ? "http2 handshake failed" : "h2 failed",
+            reset->reason);
         refuse(outbound, message);
     }
 }
@@ -406,6 +408,10 @@ static void start_tunnel(struct outbound *outbound, const struct outbound_route 
 static void on_name(struct name_lookup *lookup, const struct name_answer *answer)
 {
     struct outbound *outbound = CONTAINER_OF(lookup, struct outbound, name_lookup);
+    if (!answer->does_exist) {
+        LOG_EVENT_LIMITED(FAILED_LOOKUPS_A_SECOND, connection_spans(&outbound->connection, &(struct proxy_spans){ 0 }),
+            LOG_WARN, "ztunnel::state", "dns lookup failed", LOG_STRING("hostname", answer->hostname));
+    }
     const struct resolved_name resolved = {
         .hostname = answer->hostname,
         .addresses = answer->addresses,

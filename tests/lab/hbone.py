@@ -199,6 +199,7 @@ class Server:
         self.connections = []
         self.failures = []
         self.is_stopping = False
+        self.is_mute = False  # after the TLS handshake it closes instead of speaking HTTP/2
         if listener is None:
             listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -222,6 +223,9 @@ class Server:
         except (ssl.SSLError, OSError) as error:
             self.failures.append(error)
             raw.close()
+            return
+        if self.is_mute:
+            sock.close()
             return
         connection = Connection(sock, is_client=False)
         connection.peer = peer

@@ -309,3 +309,17 @@ def test_who_is_not_of_the_mesh_gets_no_tunnel(peers, name):
                 raise ConnectionError("closed")
     peers.into.access(f"src.addr=10.77.1.11:{port} ", "tls handshake error: ")
     wait_until(peers.into.program.is_running, 1)
+
+
+def test_a_peer_that_never_speaks_http2_is_named_in_the_access_log(peers):
+    peers.h2.is_mute = True
+    try:
+        for connection in peers.h2.connections:
+            connection.close()
+        with peers.dial(ECHO) as connection:
+            assert connection.recv(1) == b""
+        peers.out.access(f'dst.addr={PEER}:15008 ', 'error="http2 handshake failed: ')
+        labels = 'response_flags="H2_HANDSHAKE_FAILURE"'
+        wait_until(lambda: labels in peers.out.metrics(), 10, "the flag")
+    finally:
+        peers.h2.is_mute = False

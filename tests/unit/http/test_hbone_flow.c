@@ -385,7 +385,7 @@ static void peer_that_does_not_answer_pings_is_lost(void **state)
     assert_false(tunnel->has_ended);
     run_for_ms(tunnel, 200);
     assert_true(tunnel->has_ended);
-    assert_contains(tunnel->end_reason, "did not answer a PING for 200 ms");
+    assert_contains(tunnel->end_reason, "HBONE ping timeout/error: the peer did not answer a PING for 200 ms");
     assert_int_equal(tunnel->consumers[0].reset.cause, HBONE_RESET_TUNNEL_LOST);
     tunnel_free(tunnel);
 }
@@ -434,6 +434,36 @@ static void unanswered_connect_on_a_dead_path_ends_the_tunnel_early(void **state
     assert_true(tunnel->has_ended);
     assert_contains(tunnel->end_reason, "no sign of life");
     assert_true(consumer->reset.is_retryable);
+    tunnel_free(tunnel);
+}
+
+static void tunnel_lost_before_settings_is_told_from_one_lost_later(void **state)
+{
+    (void)state;
+    for (int has_settings = 0; has_settings < 2; has_settings++) {
+        struct tunnel *tunnel = tunnel_new(HBONE_CLIENT);
+        if (has_settings) {
+            peer_settings(tunnel);
+        }
+        struct consumer *consumer = tunnel_connect(tunnel, "a:1");
+        tunnel_turn(tunnel);
+        (void)shutdown(tunnel->peer, SHUT_RDWR);
+        tunnel_turn(tunnel);
+        assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_LOST);
+        assert_int_equal(consumer->reset.is_before_settings, !has_settings);
+        tunnel_free(tunnel);
+    }
+}
+
+static void tunnel_that_we_close_before_settings_is_no_failure_of_the_peer(void **state)
+{
+    (void)state;
+    struct tunnel *tunnel = tunnel_new(HBONE_CLIENT);
+    struct consumer *consumer = tunnel_connect(tunnel, "a:1");
+    hbone_session_close(tunnel->session, "draining");
+    tunnel_turn(tunnel);
+    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_LOST);
+    assert_false(consumer->reset.is_before_settings);
     tunnel_free(tunnel);
 }
 
@@ -493,6 +523,8 @@ int main(void)
         cmocka_unit_test(peer_that_does_not_answer_pings_is_lost),
         cmocka_unit_test(answered_pings_keep_the_tunnel_and_measure_the_round_trip),
         cmocka_unit_test(unanswered_connect_on_a_dead_path_ends_the_tunnel_early),
+        cmocka_unit_test(tunnel_lost_before_settings_is_told_from_one_lost_later),
+        cmocka_unit_test(tunnel_that_we_close_before_settings_is_no_failure_of_the_peer),
         cmocka_unit_test(slow_response_from_a_living_peer_is_waited_for),
         cmocka_unit_test(unacknowledged_bytes_end_the_tunnel_early),
     };
