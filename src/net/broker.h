@@ -26,6 +26,7 @@ enum broker_mode {
 struct broker_settings {
     enum broker_mode mode;
     unsigned channel_count;         /* client threads: control and workers, each its own number below this */
+    bool raises_big_tcp;            /* on each registered namespace's `lo`, until it is forgotten or the clients end */
     struct socket_settings sockets; /* fixed for the broker's life: a request can only choose among these */
     uint16_t listener_ports[BROKER_LISTENER_PORTS_MAXIMUM]; /* listeners are made on these only; all 0: on any port */
 };

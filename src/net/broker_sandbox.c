@@ -6,6 +6,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -133,7 +134,17 @@ static int allow_restricted(scmp_filter_ctx filter, enum broker_mode mode)
     return error;
 }
 
-struct result broker_sandbox_filter_system_calls(enum broker_mode mode)
+/* NETLINK_ROUTE and no other family of netlink: limits of a pod's `lo` (big_tcp.c). */
+static int allow_route_netlink(scmp_filter_ctx filter)
+{
+    const struct scmp_arg_cmp comparisons[] = {
+        { .arg = 0, .op = SCMP_CMP_EQ, .datum_a = AF_NETLINK, .datum_b = 0 },
+        { .arg = 2, .op = SCMP_CMP_EQ, .datum_a = NETLINK_ROUTE, .datum_b = 0 },
+    };
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), ARRAY_LENGTH(comparisons), comparisons);
+}
+
+struct result broker_sandbox_filter_system_calls(const struct broker_settings *settings)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (filter == NULL) {
@@ -143,7 +154,10 @@ struct result broker_sandbox_filter_system_calls(enum broker_mode mode)
     if (error == 0 && IS_SANITIZED) {
         error = allow_all(filter, sanitizer_calls, ARRAY_LENGTH(sanitizer_calls));
     }
-    error = error != 0 ? error : allow_restricted(filter, mode);
+    error = error != 0 ? error : allow_restricted(filter, settings->mode);
+    if (error == 0 && settings->mode == BROKER_ALL_NAMESPACES && settings->raises_big_tcp) {
+        error = allow_route_netlink(filter);
+    }
     error = error != 0 ? error : seccomp_load(filter);
     seccomp_release(filter);
     if (error != 0) {

@@ -9,7 +9,7 @@
 struct result broker_sandbox_keep_capabilities(enum broker_mode mode);
 /* No capability at all, in any set, and none to be gained by exec. */
 struct result broker_sandbox_drop_capabilities(void);
-/* Kills the process at the first system call that the broker's work does not need. */
-struct result broker_sandbox_filter_system_calls(enum broker_mode mode);
+/* Kills the process at the first system call that the broker's work under these settings does not need. */
+struct result broker_sandbox_filter_system_calls(const struct broker_settings *settings);
 
 #endif

@@ -1,6 +1,7 @@
 #include "net/broker_server.h"
 
 #include "base/memory.h"
+#include "net/big_tcp.h"
 #include "net/broker_protocol.h"
 #include "net/broker_sandbox.h"
 #include "net/network_namespace.h"
@@ -25,6 +26,7 @@ struct channel {
 struct known_namespace {
     struct network_namespace namespace_; /* descriptor -1: free */
     uint32_t generation;                 /* so that a forgotten handle never names the next namespace */
+    struct big_tcp_limits limits_before; /* all 0: nothing to undo */
 };
 
 struct broker_server {
@@ -55,6 +57,7 @@ struct work {
     struct broker_server *server;
     const struct broker_request *request;
     struct broker_answer *answer;
+    struct known_namespace *registered; /* BROKER_REGISTER_NAMESPACE */
 };
 
 static void do_inside(void *context)
@@ -62,6 +65,10 @@ static void do_inside(void *context)
     const struct work *work = context;
     if (work->request->type == BROKER_REGISTER_NAMESPACE) {
         work->answer->loopback_has_ipv6 = network_namespace_here_has_ipv6_loopback();
+        if (work->server->settings->raises_big_tcp) {
+            /* Only speed: a pod whose limits stay as they are is served all the same. */
+            (void)big_tcp_raise(&work->registered->limits_before);
+        }
     } else {
         broker_make_here(&work->server->settings->sockets, work->request, work->answer);
     }
@@ -87,7 +94,8 @@ static void register_namespace(
     if (!result_is_ok(&answer->result)) {
         return;
     }
-    struct work work = { server, request, answer };
+    struct work work = { server, request, answer, known };
+    known->limits_before = (struct big_tcp_limits){ 0 };
     answer->result = network_namespace_run(&known->namespace_, &server->own, do_inside, &work);
     if (!result_is_ok(&answer->result)) {
         network_namespace_close(&known->namespace_);
@@ -95,6 +103,18 @@ static void register_namespace(
     }
     known->generation++;
     answer->namespace_handle = handle_of(server, index);
+}
+
+static void restore_inside(void *context)
+{
+    big_tcp_restore(context);
+}
+
+static void restore_limits(const struct broker_server *server, struct known_namespace *known)
+{
+    if (known->namespace_.descriptor >= 0 && big_tcp_has_limits(&known->limits_before)) {
+        (void)network_namespace_run(&known->namespace_, &server->own, restore_inside, &known->limits_before);
+    }
 }
 
 static void forget_namespace(
@@ -105,6 +125,7 @@ static void forget_namespace(
         answer->result = result_fail(RESULT_NOT_FOUND, "network namespace handle %u", request->namespace_handle);
         return;
     }
+    restore_limits(server, known);
     network_namespace_close(&known->namespace_);
 }
 
@@ -139,7 +160,7 @@ static void make(struct broker_server *server, const struct broker_request *requ
         answer->result = result_fail(RESULT_NOT_FOUND, "network namespace handle %u", request->namespace_handle);
         return;
     }
-    struct work work = { server, request, answer };
+    struct work work = { server, request, answer, NULL };
     struct result entered = network_namespace_run(&known->namespace_, &server->own, do_inside, &work);
     if (!result_is_ok(&entered)) {
         answer->result = entered;
@@ -267,7 +288,7 @@ static struct result check_abilities(struct broker_server *server)
     };
     struct broker_answer answer = { .result = result_ok() };
     if (server->settings->mode == BROKER_ALL_NAMESPACES) {
-        struct work work = { server, &request, &answer };
+        struct work work = { server, &request, &answer, NULL };
         RESULT_TRY(result_in(network_namespace_run(&server->own, &server->own, do_inside, &work),
             "in-pod mode needs CAP_SYS_ADMIN and CAP_NET_ADMIN"));
     } else {
@@ -299,7 +320,7 @@ static struct result prepare(struct broker_server *server)
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
         return result_system(errno, "cannot tie the broker to its parent");
     }
-    return broker_sandbox_filter_system_calls(server->settings->mode);
+    return broker_sandbox_filter_system_calls(server->settings);
 }
 
 _Noreturn void broker_server_run(const struct broker_settings *settings, const int *channels)
@@ -317,6 +338,9 @@ _Noreturn void broker_server_run(const struct broker_settings *settings, const i
     /* A parent that died before PR_SET_PDEATHSIG is seen here: its ends are closed. */
     if (send_answer(channels[0], &hello) == 0 && result_is_ok(&hello.result)) {
         serve_until_alone(server);
+        for (size_t i = 0; i < BROKER_NAMESPACES_MAXIMUM; i++) {
+            restore_limits(server, &server->namespaces[i]);
+        }
     }
     _exit(result_is_ok(&hello.result) ? EXIT_SUCCESS : EXIT_FAILURE);
 }

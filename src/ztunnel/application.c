@@ -341,6 +341,7 @@ static struct result start_broker(struct application *application)
     const struct broker_settings settings = {
         .mode = configuration->proxy_mode == PROXY_MODE_SHARED ? BROKER_ALL_NAMESPACES : BROKER_NONE,
         .channel_count = configuration->worker_count + 1,
+        .raises_big_tcp = configuration->big_tcp_enabled,
         .sockets = *sockets,
         .listener_ports = { INBOUND_HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, DNS_PROXY_PORT, SOCKS5_PORT },
     };

@@ -96,6 +96,9 @@ const struct option CONFIGURATION_OPTIONS[] = {
 
     { "INPOD_PORT_REUSE", NULL, OPTION_BOOL, AT(inpod_port_reuse), "true", NULL, "inpodPortReuse", NULL, SOCKETS,
         "SO_REUSEPORT on listeners in pods, so that a successor may bind while we drain." },
+    { "BIG_TCP_ENABLED", NULL, OPTION_BOOL, AT(big_tcp_enabled), "true", NULL, "bigTcpEnabled", NULL, SOCKETS,
+        "Segments of up to 400,000 bytes on the `lo` of pods in shared mode, where the kernel has them (IPv4: 6.3, "
+        "IPv6: 5.19); undone when a pod leaves and at an orderly end." },
     { "PACKET_MARK", NULL, OPTION_U32, AT(packet_mark), NULL, NULL, "packetMark", NULL, SOCKETS,
         "SO_MARK of our sockets. Default 1337 in shared mode, none in dedicated mode." },
     { "ENABLE_ORIG_SRC", NULL, OPTION_BOOL, AT(original_source), NULL, NULL, "requireOriginalSource", NULL, SOCKETS,

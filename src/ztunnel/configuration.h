@@ -59,6 +59,7 @@ struct configuration {
 
     /* sockets */
     bool inpod_port_reuse;
+    bool big_tcp_enabled;
     uint32_t packet_mark; /* 0: none */
     int original_source;  /* enum original_source */
     bool keepalive_enabled;
