@@ -41,6 +41,28 @@ def test_enrolment_is_proven_without_trace_in_traffic_metrics_and_access_log(nod
     assert "127.0.2." not in node.ztunnel.text()
 
 
+def loopback_limit(pod):
+    return json.loads(pod.run("ip", "-d", "-j", "link", "show", "lo"))[0]["gso_max_size"]
+
+
+def test_the_segments_of_a_pods_lo_are_large_until_it_leaves_or_the_proxy_ends(node):
+    pod = node.topology.add_pod("n1", "large", "10.77.1.14")
+    before = loopback_limit(pod)
+    if [int(part) for part in os.uname().release.split(".")[:2]] < [6, 3]:
+        pytest.skip("this kernel has no BIG TCP for IPv4")
+    assert node.agent.add("uid-large", pod, name="server", account="server") == ""
+    assert loopback_limit(pod) == 400000
+    assert loopback_limit(node.client) == 400000
+    assert node.agent.ask(node_agent.delete("uid-large")) == ""
+    wait_until(lambda: loopback_limit(pod) == before, message="the limit undone")
+    node.topology.remove_pod("large")
+    node.restart(BIG_TCP_ENABLED="false")
+    assert loopback_limit(node.client) == before
+    assert node.exchange() == b"ping"
+    node.restart()
+    assert loopback_limit(node.client) == 400000
+
+
 @pytest.mark.threaded
 def test_a_reconnect_of_the_agent_keeps_what_it_names_and_cuts_the_rest(node):
     with node.client.inside(lambda: socket.create_connection((node.server.address, 8080), 10)) as connection:
