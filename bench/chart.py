@@ -1,7 +1,7 @@
 """The ratios as one picture: a bar a path and load, the plain relay at 1."""
 
-COLOURS = {"native": "#2f6f4f", "openssl": "#8fb8a0", "peer": "#c9792b"}
-LABELS = {"native": "our records", "openssl": "libssl's records", "peer": "the other ztunnel"}
+COLOURS = {"native": "#2f6f4f", "openssl": "#8fb8a0", "aes-128": "#5b8fb9", "peer": "#c9792b"}
+LABELS = {"native": "our records", "openssl": "libssl's records", "aes-128": "our records, AES-128", "peer": "the other ztunnel"}
 BAR, GAP, LEFT, WIDTH, TOP = 13, 12, 250, 480, 78
 STYLE = "text{font:13px system-ui,sans-serif;fill:#222}.s{fill:#666;font-size:12px}@media(prefers-color-scheme:dark){text{fill:#ddd}.s{fill:#999}.b{fill:#16181a}}"
 

@@ -48,6 +48,7 @@ def build_street():
     street.add_relay()
     street.add_mesh("native", 30, environment={"TLS_ENGINE": "native"})
     street.add_mesh("openssl", 40, environment={"TLS_ENGINE": "openssl"})
+    street.add_mesh("aes-128", 45, environment={"TLS_ENGINE": "native", "TLS_CIPHER_PREFERENCE": "aes-128"})
     if os.environ.get("BENCH_PEER"):
         street.add_mesh("peer", 50, os.environ["BENCH_PEER"], json.loads(os.environ.get("BENCH_PEER_ENVIRONMENT", "{}")))
     return street
@@ -92,7 +93,7 @@ def special_figures(street, idle):
 def print_everything(street, results, others):
     out = io.StringIO()
     print(f"Medians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; AES-256-GCM\n", file=out)
-    meshes = [name for name in ("native", "openssl", "peer") if name in street.paths]
+    meshes = [name for name in ("native", "openssl", "aes-128", "peer") if name in street.paths]
     titles = {load.key: load.title for load in LOADS}
     rows = report.ratio_table(results, LOADS, meshes)
     report.print_ratios(rows, meshes, out)

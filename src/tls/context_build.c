@@ -13,6 +13,7 @@
 #define SECURITY_LEVEL 2                      /* RSA from 2048 bits, no SHA-1 */
 #define PEER_CERTIFICATES_MAXIMUM_BYTES 65536 /* one Certificate message */
 #define SUITES_13 "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
+#define SUITES_13_AES128_FIRST "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
 #define SUITES_12                                                                                                      \
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:"                         \
     "ECDHE-RSA-AES128-GCM-SHA256"
@@ -67,10 +68,11 @@ static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *ch
 static void set_protocol(SSL_CTX *context, bool allows_tls12)
 {
     bool has_tls12 = allows_tls12 && !tls_policy()->is_post_quantum_only;
+    const char *suites = tls_policy()->prefers_aes128 ? SUITES_13_AES128_FIRST : SUITES_13;
     SSL_CTX_set_security_level(context, SECURITY_LEVEL);
     openssl_must(SSL_CTX_set_min_proto_version(context, has_tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) &&
                      SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) &&
-                     SSL_CTX_set_ciphersuites(context, SUITES_13) && SSL_CTX_set_cipher_list(context, SUITES_12) &&
+                     SSL_CTX_set_ciphersuites(context, suites) && SSL_CTX_set_cipher_list(context, SUITES_12) &&
                      SSL_CTX_set1_sigalgs_list(context, SIGNATURES),
         "set the TLS versions and suites");
     set_groups(context);

@@ -14,6 +14,7 @@ struct tls_policy {
     bool allows_tls12;         /* TLS12_ENABLED: 1.2 besides 1.3 */
     bool is_post_quantum_only; /* COMPLIANCE_POLICY=pqc: X25519MLKEM768 or nothing */
     enum tls_engine engine;    /* of the mesh's connections; the control plane's are libssl's always */
+    bool prefers_aes128;       /* TLS_CIPHER_PREFERENCE=aes-128: both stay allowed, in the other order */
     bool is_evp_only;          /* no ipsec-mb even where it works: for tests */
 };
 

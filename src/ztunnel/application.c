@@ -536,6 +536,7 @@ static struct tls_policy tls_policy_of(const struct configuration *configuration
         .allows_tls12 = configuration->tls12_enabled,
         .is_post_quantum_only = configuration->compliance_policy == 1,
         .engine = engines[configuration->tls_engine],
+        .prefers_aes128 = configuration->tls_cipher_preference == 1,
     };
 }
 

@@ -7,6 +7,7 @@
 
 static const char *const PROXY_MODES[] = { "dedicated", "shared", NULL };
 static const char *const LOG_FORMATS[] = { "plain", "json", NULL };
+static const char *const TLS_CIPHER_PREFERENCES[] = { "aes-256", "aes-128", NULL };
 static const char *const TLS_ENGINES[] = { "auto", "native", "openssl", NULL };
 static const char *const COMPLIANCE_POLICIES[] = { "", "pqc", NULL };
 
@@ -134,6 +135,9 @@ const struct option CONFIGURATION_OPTIONS[] = {
         "Also accept TLS 1.2." },
     { "COMPLIANCE_POLICY", NULL, OPTION_WORD, AT(compliance_policy), "", NULL, NULL, COMPLIANCE_POLICIES, HBONE,
         "pqc: only the hybrid post-quantum key exchange X25519MLKEM768; refused where OpenSSL does not know it." },
+    { "TLS_CIPHER_PREFERENCE", NULL, OPTION_CHOICE, AT(tls_cipher_preference), "aes-256", NULL, NULL,
+        TLS_CIPHER_PREFERENCES, HBONE,
+        "Which of the two TLS 1.3 suites our side offers first and, as a server, takes when the peer has both." },
     { "TLS_ENGINE", NULL, OPTION_CHOICE, AT(tls_engine), "auto", NULL, "tlsEngine", TLS_ENGINES, HBONE,
         "Who encrypts the tunnels behind the handshake. native: records of our own, with ipsec-mb where the processor "
         "has "

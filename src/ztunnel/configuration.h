@@ -74,9 +74,10 @@ struct configuration {
     bool response_baggage_enabled;
     bool localhost_application_tunnel;
     bool tls12_enabled;
-    int compliance_policy; /* 0 none, 1 pqc */
-    int tls_engine;        /* enum tls_engine_setting */
-    char *crl_path;        /* "": no revocation lists */
+    int compliance_policy;     /* 0 none, 1 pqc */
+    int tls_cipher_preference; /* 1: AES-128-GCM before AES-256-GCM */
+    int tls_engine;            /* enum tls_engine_setting */
+    char *crl_path;            /* "": no revocation lists */
 
     /* DNS proxy and SOCKS5 */
     bool dns_proxy_enabled;

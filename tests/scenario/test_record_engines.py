@@ -47,6 +47,21 @@ def test_proxies_with_any_engines_understand_each_other(pods, engines):
         ztunnel.stop()
 
 
+@pytest.mark.parametrize("preference, suite", [("aes-256", "TLS_AES_256_GCM_SHA384"), ("aes-128", "TLS_AES_128_GCM_SHA256")])
+def test_the_preferred_cipher_is_taken_where_the_peer_has_both(pods, preference, suite):
+    client, server, stranger, authority = pods
+    model = {"workloads": [workload(client), workload(server)], "services": [], "policies": []}
+    environment = {"TLS_CIPHER_PREFERENCE": preference}
+    ztunnels = [Ztunnel(pod, model, authority.leaf(spiffe(pod.label)), name=f"ztunnel-{pod.label}-{preference}", captured=False, environment=environment)
+                for pod in (client, server)]
+    certificate, key, root = authority.leaf(spiffe("client"))
+    seen = stranger.run("sh", "-c", f"openssl s_client -connect {HOST}:15008 -cert {certificate} -key {key} -CAfile {root} -alpn h2 </dev/null 2>&1")
+    assert f"Cipher is {suite}" in seen
+    assert client.run("/usr/bin/python3", "-u", PEER, "transfer", HOST, 8201, TOTAL, timeout=60 * PATIENCE).strip() == "down True up True"
+    for ztunnel in ztunnels:
+        ztunnel.stop()
+
+
 @pytest.mark.parametrize("engine", ["native", "openssl"])
 def test_a_forged_record_ends_its_tunnel_alone_and_is_counted(pods, engine):
     _, _, stranger, authority = pods
