@@ -18,6 +18,8 @@ spec:
   action: DENY
   rules: [{from: [{source: {namespaces: [elsewhere]}}]}]
 """
+# By address: a name is resolved, and then dialled, on a thread of grpc's own, which is in another network namespace when a test before made it there.
+SECURE = "127.0.0.1:15012"
 
 
 class Ambard:
@@ -161,24 +163,24 @@ def test_a_refused_response_is_counted_and_not_answered(ambard):
 
 
 def test_only_known_callers_may_watch_on_the_encrypted_port(ambard):
-    good = DeltaClient("localhost:15012", root=ambard.root, token=ambard.token())
+    good = DeltaClient(SECURE, root=ambard.root, token=ambard.token())
     good.subscribe(ADDRESS)
     assert good.next() is not None
     good.close()
     for token in (None, "nonsense", ambard.token()[:-4] + "AAAA"):
-        client = DeltaClient("localhost:15012", root=ambard.root, token=token)
+        client = DeltaClient(SECURE, root=ambard.root, token=token)
         client.subscribe(ADDRESS)
         assert client.next() is None
         assert client.status == (grpc.StatusCode.UNAUTHENTICATED, "authentication failure")
         client.close()
-    other = DeltaClient("localhost:15012", root=ambard.root, token=ambard.token(account="shop/web"))
+    other = DeltaClient(SECURE, root=ambard.root, token=ambard.token(account="shop/web"))
     other.subscribe(ADDRESS)
     assert other.next() is None and other.status[0] == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_certificates_are_for_the_workloads_of_the_callers_node(ambard, tmp_path):
     token, csr = ambard.token(), new_request()
-    chain = request_certificate("localhost:15012", ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
+    chain = request_certificate(SECURE, ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
     assert len(chain) == 2 and chain[1] == open(ambard.root).read()
     leaf = tmp_path / "leaf.pem"
     leaf.write_text(chain[0])
@@ -189,7 +191,7 @@ def test_certificates_are_for_the_workloads_of_the_callers_node(ambard, tmp_path
     assert "TLS Web Server Authentication, TLS Web Client Authentication" in text
     for identity in ("spiffe://cluster.local/ns/shop/sa/redis", "spiffe://other/ns/shop/sa/web", "web", "spiffe://cluster.local/ns/shop/sa/web/x"):
         with pytest.raises(grpc.RpcError) as refused:
-            request_certificate("localhost:15012", ambard.root, token, csr, identity)
+            request_certificate(SECURE, ambard.root, token, csr, identity)
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert refused.value.details() == "request impersonation authentication failure"
     assert "citadel_server_id_extraction_err_count_total 4" in ambard.get(15014, "/metrics")
@@ -197,10 +199,10 @@ def test_certificates_are_for_the_workloads_of_the_callers_node(ambard, tmp_path
 
 def test_an_account_that_is_not_trusted_gets_its_own_identity_only(ambard):
     token, csr = ambard.token(account="shop/web"), new_request()
-    chain = request_certificate("localhost:15012", ambard.root, token, csr)
+    chain = request_certificate(SECURE, ambard.root, token, csr)
     assert "spiffe://cluster.local/ns/shop/sa/web" in openssl("x509", "-noout", "-ext", "subjectAltName", input=chain[0].encode()).decode()
     with pytest.raises(grpc.RpcError) as refused:
-        request_certificate("localhost:15012", ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/catalogue")
+        request_certificate(SECURE, ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/catalogue")
     assert refused.value.details() == "request impersonation authentication failure"
 
 
@@ -208,22 +210,22 @@ def test_bad_requests_are_refused_by_name(ambard):
     token = ambard.token()
     for csr, ttl in (("nonsense", 3600), (new_request(), 3600 * 24 * 400)):
         with pytest.raises(grpc.RpcError) as refused:
-            request_certificate("localhost:15012", ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web", ttl=ttl)
+            request_certificate(SECURE, ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web", ttl=ttl)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and refused.value.details().startswith("CSR signing error (")
     for bad in (None, "x.y.z"):
         with pytest.raises(grpc.RpcError) as refused:
-            request_certificate("localhost:15012", ambard.root, bad, new_request())
+            request_certificate(SECURE, ambard.root, bad, new_request())
         assert refused.value.details() == "request authenticate failure"
 
 
 def test_removing_the_node_revokes_its_token_at_the_next_call(ambard):
     token, csr = ambard.token(), new_request()
-    request_certificate("localhost:15012", ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
+    request_certificate(SECURE, ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
     path = os.path.join(ambard.config, "00-nodes.yaml")
     ambard.write("00-nodes.yaml", open(path).read().replace("name: n1", "name: other"))
     ambard.program.wait_line("configuration applied")
     with pytest.raises(grpc.RpcError) as refused:
-        request_certificate("localhost:15012", ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
+        request_certificate(SECURE, ambard.root, token, csr, "spiffe://cluster.local/ns/shop/sa/web")
     assert refused.value.details() == "request authenticate failure"
     ambard.program.wait_line("node n1 of token", "does not exist")
 
@@ -235,7 +237,7 @@ def test_root_and_tokens_survive_a_restart(ambard):
     ambard.program.assert_clean()
     ambard.start()
     assert open(ambard.root).read() == root
-    client = DeltaClient("localhost:15012", root=ambard.root, token=token)
+    client = DeltaClient(SECURE, root=ambard.root, token=token)
     client.subscribe(ADDRESS)
     assert client.next() is not None
     client.close()
