@@ -1,13 +1,12 @@
 #include "cni/routing.h"
 
+#include "net/netlink.h"
 #include "net/network_namespace.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -18,64 +17,10 @@
 #define CAPTURE_PRIORITY 32764u
 #define ANSWER_TIMEOUT_S 5
 
-/* Attributes of one request are few and small. */
-#define REQUEST_BYTES 256
-#define ANSWER_BYTES 8192
-
-struct netlink_request {
-    union {
-        struct nlmsghdr header;
-        uint8_t bytes[REQUEST_BYTES];
-    };
-};
-
-static void *request_body(struct netlink_request *request, uint16_t type, uint16_t flags, size_t size)
-{
-    memset(request, 0, sizeof *request);
-    request->header.nlmsg_len = (uint32_t)NLMSG_LENGTH(size);
-    request->header.nlmsg_type = type;
-    request->header.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
-    return NLMSG_DATA(&request->header);
-}
-
-static void add_u32(struct netlink_request *request, uint16_t type, uint32_t value)
-{
-    size_t offset = NLMSG_ALIGN(request->header.nlmsg_len);
-    struct rtattr attribute = { .rta_len = RTA_LENGTH(sizeof value), .rta_type = type };
-    memcpy(request->bytes + offset, &attribute, sizeof attribute);
-    memcpy(request->bytes + offset + RTA_LENGTH(0), &value, sizeof value);
-    request->header.nlmsg_len = (uint32_t)(offset + RTA_LENGTH(sizeof value));
-}
-
-/* 0 or the error number that the kernel answers. */
-static int ask_kernel(int socket, const struct netlink_request *request)
-{
-    union {
-        struct nlmsghdr header;
-        uint8_t bytes[ANSWER_BYTES];
-    } answer;
-    if (send(socket, request->bytes, request->header.nlmsg_len, 0) < 0) {
-        return errno;
-    }
-    ssize_t length;
-    do {
-        length = recv(socket, answer.bytes, sizeof answer.bytes, 0);
-    } while (length < 0 && errno == EINTR);
-    if (length < 0) {
-        return errno;
-    }
-    if (!NLMSG_OK(&answer.header, (size_t)length) || answer.header.nlmsg_type != NLMSG_ERROR) {
-        return EPROTO;
-    }
-    struct nlmsgerr error;
-    memcpy(&error, NLMSG_DATA(&answer.header), sizeof error);
-    return -error.error;
-}
-
 static int open_kernel(void)
 {
     struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
-    int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int descriptor = netlink_open();
     if (descriptor >= 0) {
         (void)setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     }
@@ -85,29 +30,29 @@ static int open_kernel(void)
 static int change_rule(int kernel, uint8_t family, uint16_t type, uint16_t flags)
 {
     struct netlink_request request;
-    struct fib_rule_hdr *rule = request_body(&request, type, flags, sizeof *rule);
+    struct fib_rule_hdr *rule = netlink_request_begin(&request, type, NLM_F_ACK | flags, sizeof *rule);
     rule->family = family;
     rule->table = CAPTURE_TABLE;
     rule->action = FR_ACT_TO_TBL;
-    add_u32(&request, FRA_PRIORITY, CAPTURE_PRIORITY);
-    add_u32(&request, FRA_FWMARK, CAPTURE_MARK);
-    add_u32(&request, FRA_FWMASK, CAPTURE_MARK_MASK);
-    add_u32(&request, FRA_TABLE, CAPTURE_TABLE);
-    return ask_kernel(kernel, &request);
+    netlink_request_add_u32(&request, FRA_PRIORITY, CAPTURE_PRIORITY);
+    netlink_request_add_u32(&request, FRA_FWMARK, CAPTURE_MARK);
+    netlink_request_add_u32(&request, FRA_FWMASK, CAPTURE_MARK_MASK);
+    netlink_request_add_u32(&request, FRA_TABLE, CAPTURE_TABLE);
+    return netlink_change(kernel, &request, 0);
 }
 
 static int change_route(int kernel, uint8_t family, uint16_t type, uint16_t flags)
 {
     struct netlink_request request;
-    struct rtmsg *route = request_body(&request, type, flags, sizeof *route);
+    struct rtmsg *route = netlink_request_begin(&request, type, NLM_F_ACK | flags, sizeof *route);
     route->rtm_family = family;
     route->rtm_table = CAPTURE_TABLE;
     route->rtm_protocol = RTPROT_BOOT;
     route->rtm_type = RTN_LOCAL;
     route->rtm_scope = RT_SCOPE_HOST;
-    add_u32(&request, RTA_OIF, if_nametoindex("lo"));
-    add_u32(&request, RTA_TABLE, CAPTURE_TABLE);
-    return ask_kernel(kernel, &request);
+    netlink_request_add_u32(&request, RTA_OIF, if_nametoindex("lo"));
+    netlink_request_add_u32(&request, RTA_TABLE, CAPTURE_TABLE);
+    return netlink_change(kernel, &request, 0);
 }
 
 /* What is done inside a namespace: where it stands, and how it went. */
