@@ -43,6 +43,8 @@ int fail_with(const struct result *failure);
 int get_document(const struct invocation *invocation, const char *target, json_t **document);
 /* A member's text; NULL when it is absent or not a text. */
 const char *member_text(const json_t *object, const char *key);
+/* Whether a member is that text; false when it is absent. */
+bool member_equals(const json_t *object, const char *key, const char *text);
 unsigned long long member_number(const json_t *object, const char *key);
 bool member_is_true(const json_t *object, const char *key);
 /* Prints and frees. */

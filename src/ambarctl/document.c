@@ -3,6 +3,7 @@
 #include "ambarctl/commands.h"
 #include "ambarctl/table.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 #include <stdio.h>
 
@@ -72,6 +73,12 @@ int get_document(const struct invocation *invocation, const char *target, json_t
 const char *member_text(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
+}
+
+bool member_equals(const json_t *object, const char *key, const char *text)
+{
+    const char *value = member_text(object, key);
+    return value != NULL && text_equal(value, text);
 }
 
 unsigned long long member_number(const json_t *object, const char *key)

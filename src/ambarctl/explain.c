@@ -130,8 +130,7 @@ static void add_open_tunnels(struct writer *out, const json_t *tunnels, const js
     size_t found = 0;
     json_array_foreach(json_object_get(tunnels, "tunnels"), index, tunnel)
     {
-        const char *direction = member_text(tunnel, "direction");
-        if (direction == NULL || !text_equal(direction, "outbound") ||
+        if (!member_equals(tunnel, "direction", "outbound") ||
             json_equal(json_object_get(tunnel, "peer"), json_object_get(wanted, "peer")) == 0 ||
             json_equal(json_object_get(tunnel, "sourceIdentity"), json_object_get(wanted, "identity")) == 0) {
             continue;
@@ -201,15 +200,15 @@ static void add_policies(struct writer *out, const json_t *policies)
     }
 }
 
-static bool is_refused(const char *verdict)
+static bool is_refused(const json_t *document)
 {
-    return verdict != NULL && (text_equal(verdict, "denied") || text_equal(verdict, "refused"));
+    return member_equals(document, "verdict", "denied") || member_equals(document, "verdict", "refused");
 }
 
 static void add_verdict(struct writer *out, const struct invocation *invocation, const json_t *document)
 {
     const char *verdict = member_text(document, "verdict");
-    const char *colour = is_refused(verdict) ? "\033[1;31m" : "\033[1;32m";
+    const char *colour = is_refused(document) ? "\033[1;31m" : "\033[1;32m";
     add_label(out, "Verdict");
     writer_add_string(out, invocation->has_colour ? colour : "");
     terminal_add(out, verdict != NULL ? verdict : "unknown");
@@ -234,7 +233,7 @@ static int print_explanation(const struct invocation *invocation, const json_t *
     add_policies(&out, json_object_get(document, "policies"));
     add_verdict(&out, invocation, document);
     print_text(&out);
-    return is_refused(member_text(document, "verdict")) ? EXIT_NOT_ALLOWED : EXIT_GOOD;
+    return is_refused(document) ? EXIT_NOT_ALLOWED : EXIT_GOOD;
 }
 
 int command_explain(const struct invocation *invocation)

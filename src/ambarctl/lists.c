@@ -104,7 +104,7 @@ static void fill_tunnel(const json_t *item, const char **cells, char memory[][CE
     cells[0] = member_text(item, "direction");
     cells[1] = member_text(item, "pod");
     cells[2] = member_text(item, "peer");
-    cells[3] = cells[0] != NULL && text_equal(cells[0], "inbound") ? source : destination;
+    cells[3] = member_equals(item, "direction", "inbound") ? source : destination;
     snprintf(memory[4], CELL_BYTES, "%llu", member_number(item, "streams"));
     snprintf(memory[5], CELL_BYTES, "%llu", member_number(item, "streamsTotal"));
     cells[4] = memory[4];
