@@ -17,6 +17,7 @@ struct admin {
     struct debug_profile *profile;
 };
 
+static const char BAD_LEVEL[] = "Invalid level provided: ";
 static const char LOGGING_HELP[] =
     "\nusage: POST /logging\t\t\t\t\t\t(To list current level)\n"
     "usage: POST /logging?level=<level>\t\t\t\t(To change global levels)\n"
@@ -122,8 +123,11 @@ static void answer_level(struct http1_exchange *exchange)
 static struct result change_level(const char *level, const char *reset)
 {
     char current[LOG_FILTER_TEXT_BYTES];
-    log_describe_filter(current, sizeof current);
-    const char *base = reset != NULL ? reset : current;
+    const char *base = reset;
+    if (base == NULL) {
+        log_describe_filter(current, sizeof current);
+        base = current;
+    }
     char *filter = text_is_empty(level) ? string_duplicate(base) : string_format("%s,%s", base, level);
     struct result changed = log_set_filter(filter);
     memory_free(filter);
@@ -156,26 +160,12 @@ static bool find_bad_target(const char *level, struct bytes *target)
     return false;
 }
 
-static void answer_bad_target(struct http1_exchange *exchange, struct bytes target)
+/* `harmful` may have come from whoever asks. */
+static void refuse_level(struct http1_exchange *exchange, const char *sentence, const char *harmful)
 {
     struct writer text = writer_growing();
-    char *AUTO_FREE name = string_duplicate_n((const char *)target.data, target.length);
-    writer_add_string(&text, "Invalid level provided: ");
-    log_line_add_harmless(&text, name);
-    writer_print(&text, "\n%s", LOGGING_HELP);
-    http1_respond_text(exchange, 400, writer_string(&text));
-    writer_free(&text);
-}
-
-static void answer_refused_level(struct http1_exchange *exchange, const char *level, const struct result *refusal)
-{
-    struct writer text = writer_growing();
-    if (refusal->code == RESULT_LIMIT) {
-        writer_print(&text, "Cannot change the level: %s", refusal->message);
-    } else {
-        writer_add_string(&text, "Invalid level provided: ");
-        log_line_add_harmless(&text, level);
-    }
+    writer_add_string(&text, sentence);
+    log_line_add_harmless(&text, harmful);
     writer_print(&text, "\n%s", LOGGING_HELP);
     http1_respond_text(exchange, 400, writer_string(&text));
     writer_free(&text);
@@ -186,8 +176,10 @@ static void answer_changed_level(struct http1_exchange *exchange, const char *le
     struct result changed = level != NULL || reset != NULL ? change_level(level, reset) : result_ok();
     if (result_is_ok(&changed)) {
         answer_level(exchange);
+    } else if (changed.code == RESULT_LIMIT) {
+        refuse_level(exchange, "Cannot change the level: ", changed.message);
     } else {
-        answer_refused_level(exchange, level != NULL ? level : "", &changed);
+        refuse_level(exchange, BAD_LEVEL, level != NULL ? level : "");
     }
 }
 
@@ -204,7 +196,8 @@ static void answer_logging(struct http1_exchange *exchange, void *context)
     char *reset = http1_query(exchange, "reset");
     struct bytes bad_target;
     if (level != NULL && find_bad_target(level, &bad_target)) {
-        answer_bad_target(exchange, bad_target);
+        char *AUTO_FREE target = string_duplicate_n((const char *)bad_target.data, bad_target.length);
+        refuse_level(exchange, BAD_LEVEL, target);
     } else {
         answer_changed_level(exchange, level, reset != NULL ? admin->settings.source.configuration->log_filter : NULL);
     }
