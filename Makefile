@@ -100,9 +100,12 @@ $(BUILD)/src/%.o: src/%.c | $(GENERATED_H)
 		-DAMBAR_BUILD_STATUS='"$(BUILD_STATUS)"' -MMD -MP -c $< -o $@
 
 # What names the revision is built again when it changes.
+REVISION := $(VERSION) $(GIT_REVISION) $(BUILD_STATUS)
 REVISION_STAMP := $(BUILD)/revision
-$(shell mkdir -p $(BUILD); echo '$(VERSION) $(GIT_REVISION) $(BUILD_STATUS)' | cmp -s - $(REVISION_STAMP) \
-        || echo '$(VERSION) $(GIT_REVISION) $(BUILD_STATUS)' > $(REVISION_STAMP))
+.PHONY: always
+$(REVISION_STAMP): always
+	@mkdir -p $(@D)
+	@echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' > $@
 $(patsubst src/%.c,$(BUILD)/src/%.o,$(shell grep -rlE 'AMBAR_(VERSION|GIT_REVISION|BUILD_STATUS)' src --include=*.c)): \
 	$(REVISION_STAMP)
 
