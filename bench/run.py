@@ -92,7 +92,7 @@ def special_figures(street, idle):
 
 def print_everything(street, results, others):
     out = io.StringIO()
-    print(f"Medians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; AES-256-GCM\n", file=out)
+    print(f"Medians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; AES-256-GCM but where named\n", file=out)
     meshes = [name for name in ("native", "openssl", "aes-128", "peer") if name in street.paths]
     titles = {load.key: load.title for load in LOADS}
     rows = report.ratio_table(results, LOADS, meshes)
