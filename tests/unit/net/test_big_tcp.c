@@ -1,9 +1,8 @@
 /* Limits of `lo`: raised, told, undone; by hand and by the broker. */
-#include "unit/net/support.h"
+#include "unit/net/broker_calls.h"
 
 #include "net/big_tcp.h"
 #include "net/broker.h"
-#include "net/broker_client.h"
 
 static struct network_namespace pod;
 
@@ -91,26 +90,29 @@ static void limits_that_somebody_else_has_changed_stay(void **state)
     network_namespace_close(&pod);
 }
 
-struct answer {
-    struct broker_call call;
-    bool has_come;
-    uint32_t handle;
+/* A broker with one client. */
+struct served {
+    struct loop *loop;
+    struct broker *broker;
+    struct broker_client *client;
 };
 
-static void record_answer(struct broker_call *call, struct broker_answer *answer)
+static struct served serve(bool raises_big_tcp)
 {
-    struct answer *recorded = CONTAINER_OF(call, struct answer, call);
-    assert_ok(answer->result);
-    recorded->has_come = true;
-    recorded->handle = answer->namespace_handle;
+    const struct broker_settings settings = {
+        .mode = BROKER_ALL_NAMESPACES, .channel_count = 1, .raises_big_tcp = raises_big_tcp
+    };
+    struct served served = { .loop = loop_new() };
+    assert_ok(broker_start(&settings, &served.broker));
+    served.client = broker_client_new(served.broker, 0, served.loop);
+    return served;
 }
 
-static uint32_t register_namespace(struct broker_client *client, const struct network_namespace *namespace_)
+static void end_serving(const struct served *served)
 {
-    struct answer answer = { .call.on_answer = record_answer };
-    broker_register_namespace(client, &answer.call, namespace_->descriptor);
-    run_loop_until(broker_client_loop(client), &answer.has_come);
-    return answer.handle;
+    broker_client_free(served->client);
+    broker_stop(served->broker);
+    loop_free(served->loop);
 }
 
 static void the_broker_raises_for_a_pod_until_it_leaves_or_the_broker_ends(void **state)
@@ -120,28 +122,20 @@ static void the_broker_raises_for_a_pod_until_it_leaves_or_the_broker_ends(void 
     pod = make_namespace();
     struct big_tcp_limits before = limits_of_pod();
     skip_without_big_tcp(&before);
-    const struct broker_settings settings = {
-        .mode = BROKER_ALL_NAMESPACES, .channel_count = 1, .raises_big_tcp = true
-    };
-    struct broker *broker;
-    struct loop *loop = loop_new();
-    assert_ok(broker_start(&settings, &broker));
-    struct broker_client *client = broker_client_new(broker, 0, loop);
-    uint32_t handle = register_namespace(client, &pod);
+    struct served served = serve(true);
+    uint32_t handle = register_namespace(served.client, &pod);
     assert_raised(&before);
-    broker_forget_namespace(client, handle);
+    broker_forget_namespace(served.client, handle);
     struct network_namespace other = make_namespace();
-    (void)register_namespace(client, &other); /* answered behind the forgetting */
+    (void)register_namespace(served.client, &other); /* answered behind the forgetting */
     network_namespace_close(&other);
     struct big_tcp_limits left = limits_of_pod();
     assert_same(&left, &before);
-    (void)register_namespace(client, &pod);
+    (void)register_namespace(served.client, &pod);
     assert_raised(&before);
-    broker_client_free(client);
-    broker_stop(broker);
+    end_serving(&served);
     struct big_tcp_limits after = limits_of_pod();
     assert_same(&after, &before);
-    loop_free(loop);
     network_namespace_close(&pod);
 }
 
@@ -151,17 +145,11 @@ static void the_broker_leaves_limits_alone_when_it_is_switched_off(void **state)
     skip_without_root();
     pod = make_namespace();
     struct big_tcp_limits before = limits_of_pod();
-    const struct broker_settings settings = { .mode = BROKER_ALL_NAMESPACES, .channel_count = 1 };
-    struct broker *broker;
-    struct loop *loop = loop_new();
-    assert_ok(broker_start(&settings, &broker));
-    struct broker_client *client = broker_client_new(broker, 0, loop);
-    (void)register_namespace(client, &pod);
+    struct served served = serve(false);
+    (void)register_namespace(served.client, &pod);
     struct big_tcp_limits after = limits_of_pod();
     assert_same(&after, &before);
-    broker_client_free(client);
-    broker_stop(broker);
-    loop_free(loop);
+    end_serving(&served);
     network_namespace_close(&pod);
 }
 

@@ -1,8 +1,7 @@
 /* The broker and its clients, as in-pod mode uses them: everything privileged is set up first, then this process drops every
  * capability, and the tests run without any. */
-#include "net/broker_client.h"
 #include "net/socket_stock.h"
-#include "unit/net/support.h"
+#include "unit/net/broker_calls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,38 +28,6 @@ static const struct socket_settings settings = {
     .keepalive_interval_s = 180,
     .keepalive_retries = 9,
 };
-
-/* A call whose answer is awaited. */
-struct asked {
-    struct broker_call call;
-    bool is_answered;
-    struct broker_answer answer;
-};
-
-static void record_answer(struct broker_call *call, struct broker_answer *answer)
-{
-    struct asked *asked = CONTAINER_OF(call, struct asked, call);
-    assert_false(asked->is_answered);
-    assert_false(broker_call_is_pending(call));
-    asked->is_answered = true;
-    asked->answer = *answer;
-}
-
-static struct asked new_asked(void)
-{
-    return (struct asked){ .call.on_answer = record_answer };
-}
-
-static uint32_t register_pod(struct broker_client *client)
-{
-    struct asked asked = new_asked();
-    broker_register_namespace(client, &asked.call, pod.descriptor);
-    assert_false(asked.is_answered);
-    run_loop_until(loop, &asked.is_answered);
-    assert_ok(asked.answer.result);
-    assert_int_not_equal(asked.answer.namespace_handle, 0);
-    return asked.answer.namespace_handle;
-}
 
 static struct asked ask_for_listener(struct broker_client *client, uint32_t handle, const char *address, uint8_t flags)
 {
@@ -244,12 +211,12 @@ static void test_what_is_no_namespace_is_not_registered(void **state)
 static void test_a_forgotten_handle_is_refused_even_when_its_place_is_taken_again(void **state)
 {
     (void)state;
-    uint32_t handle = register_pod(clients[0]);
+    uint32_t handle = register_namespace(clients[0], &pod);
     struct asked asked = ask_for_sockets(clients[1], handle, IP_V4, 0, 1);
     assert_ok(asked.answer.result);
     close(asked.answer.descriptors[0]);
     broker_forget_namespace(clients[0], handle);
-    uint32_t next = register_pod(clients[0]);
+    uint32_t next = register_namespace(clients[0], &pod);
     assert_int_not_equal(next, handle);
     asked = ask_for_sockets(clients[1], handle, IP_V4, 0, 1);
     assert_int_equal(asked.answer.result.code, RESULT_NOT_FOUND);
@@ -549,7 +516,7 @@ static int set_up(void **state)
     for (unsigned i = 0; i < CLIENTS; i++) {
         clients[i] = broker_client_new(broker, i, loop);
     }
-    pod_handle = register_pod(clients[0]);
+    pod_handle = register_namespace(clients[0], &pod);
     return 0;
 }
 
