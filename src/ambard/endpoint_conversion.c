@@ -1,7 +1,8 @@
-/* WorkloadEntries, inline endpoints and manual EndpointSlices to workloads (control-plane §§2.3-2.5). */
-#include "ambard/workload_conversion.h"
+#include "ambard/endpoint_conversion.h"
 
+#include "ambard/membership.h"
 #include "ambard/workload_naming.h"
+#include "ambard/workload_reading.h"
 #include "base/hash_map.h"
 #include "base/memory.h"
 #include "base/text.h"

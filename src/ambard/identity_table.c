@@ -1,10 +1,11 @@
 /* Nodes, and (namespace, service account, node) of what runs there. */
 #include "ambard/identity_table.h"
 
-#include "ambard/workload_conversion.h"
+#include "ambard/workload_reading.h"
 #include "base/hash_map.h"
 #include "base/memory.h"
 #include "kube/pod.h"
+#include "kube/workload_entry.h"
 
 struct identity_table {
     struct hash_map *nodes;

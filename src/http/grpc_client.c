@@ -22,7 +22,7 @@ static const struct socket_settings dial_settings = {
     .keepalive_retries = 9,
 };
 
-static void dial(struct grpc_channel *channel);
+static void channel_dial(struct grpc_channel *channel);
 
 static void end_calls(struct grpc_channel *channel, const struct result *failure, bool includes_waiting)
 {
@@ -55,7 +55,7 @@ static void on_connection_over(struct http2_connection *connection, const struct
     /* Calls that came after a GOAWAY never were on this connection: they get the next one. */
     end_calls(channel, failure, !was_going_away);
     if (!list_is_empty(&channel->calls)) {
-        dial(channel);
+        channel_dial(channel);
     }
 }
 
@@ -186,7 +186,7 @@ static void on_looked_up(
     connect_next(channel);
 }
 
-static void dial(struct grpc_channel *channel)
+static void channel_dial(struct grpc_channel *channel)
 {
     channel->state = GRPC_CHANNEL_DIALLING;
     channel->dial_deadline_ns = clock_monotonic_ns() + channel->connect_timeout_ms * NANOSECONDS_PER_MILLISECOND;
@@ -261,7 +261,7 @@ struct grpc_call *grpc_call_start(struct grpc_channel *channel, const struct grp
     struct grpc_call *call = grpc_call_new(channel, settings);
     list_append(&channel->calls, &call->link);
     if (channel->state == GRPC_CHANNEL_IDLE) {
-        dial(channel);
+        channel_dial(channel);
     } else if (channel->state == GRPC_CHANNEL_OPEN && !channel->is_going_away) {
         grpc_call_submit(call);
     }
