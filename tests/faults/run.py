@@ -26,9 +26,9 @@ def say(text):
 
 
 def one_fault(rig, watch, fault):
-    fault.begin()
     if fault.kills_server:
-        watch.kills.append((fault.kills_server, time.time()))
+        watch.kills.append((fault.kills_server, time.time()))  # before it dies: its connections end while the killer still waits for it
+    fault.begin()
     held_until = time.monotonic() + fault.held_s
     while time.monotonic() < held_until:
         watch.check()
