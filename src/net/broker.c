@@ -7,6 +7,7 @@
 #include "net/broker_server.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -47,6 +48,19 @@ int broker_process(const struct broker *broker)
 struct result broker_drop_privileges(void)
 {
     return broker_sandbox_drop_capabilities();
+}
+
+struct result broker_narrow_privileges(const struct socket_settings *sockets, bool binds_low_ports)
+{
+    unsigned wanted[2];
+    size_t count = 0;
+    if (sockets->transparency != TRANSPARENCY_NEVER || sockets->mark != 0) {
+        wanted[count++] = CAP_NET_ADMIN;
+    }
+    if (binds_low_ports) {
+        wanted[count++] = CAP_NET_BIND_SERVICE;
+    }
+    return count > 0 ? broker_sandbox_narrow_capabilities(wanted, count) : broker_sandbox_drop_capabilities();
 }
 
 static void close_all(const int *descriptors, unsigned count)

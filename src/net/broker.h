@@ -5,7 +5,7 @@
  * Order in main: settings; broker_start; broker_drop_privileges; keys, threads; per thread broker_client_new.
  *
  * Without a broker (BROKER_NONE: dedicated mode) the same client calls are done in place by the calling process, with
- * whatever privilege it has. */
+ * what broker_narrow_privileges has left of its privileges. */
 #ifndef AMBAR_NET_BROKER_H
 #define AMBAR_NET_BROKER_H
 
@@ -39,6 +39,10 @@ struct result broker_start(const struct broker_settings *settings, struct broker
 
 /* Drops every capability of the calling process, for good (bounding set, no_new_privs). Before the first thread. */
 struct result broker_drop_privileges(void);
+
+/* The same without a broker: keeps CAP_NET_ADMIN, if the process has it, where sockets may be transparent or marked, and CAP_NET_BIND_SERVICE
+ * where it `binds_low_ports` (below 1024); nothing else. */
+struct result broker_narrow_privileges(const struct socket_settings *sockets, bool binds_low_ports);
 
 /* Calls `on_death` once on `loop`'s thread when the broker has ended, with a sentence that says how. The process must then end:
  * nothing can be enrolled any more. Not called for BROKER_NONE nor after broker_stop. */

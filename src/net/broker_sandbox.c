@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define WANTED_MAXIMUM 4
+
 static struct result forbid_new_privileges(void)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
@@ -22,28 +24,32 @@ static struct result forbid_new_privileges(void)
     return result_ok();
 }
 
-struct result broker_sandbox_keep_capabilities(enum broker_mode mode)
+struct result broker_sandbox_narrow_capabilities(const unsigned *wanted, size_t count)
 {
-    static const unsigned wanted[] = { CAP_NET_ADMIN, CAP_SYS_ADMIN };
-    size_t wanted_count = mode == BROKER_ALL_NAMESPACES ? 2 : 1;
-    bool has[ARRAY_LENGTH(wanted)] = { false };
+    bool has[WANTED_MAXIMUM] = { false };
     if (capng_get_caps_process() != 0) {
-        return result_fail(RESULT_SYSTEM, "cannot read the broker's capabilities");
+        return result_fail(RESULT_SYSTEM, "cannot read the capabilities of the process");
     }
-    for (size_t i = 0; i < wanted_count; i++) {
+    for (size_t i = 0; i < count && i < WANTED_MAXIMUM; i++) {
         has[i] = capng_have_capability(CAPNG_PERMITTED, wanted[i]) == 1;
     }
     capng_clear(CAPNG_SELECT_BOTH);
-    for (size_t i = 0; i < wanted_count; i++) {
+    for (size_t i = 0; i < count && i < WANTED_MAXIMUM; i++) {
         if (has[i]) {
             (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, wanted[i]);
         }
     }
     /* Without CAP_SETPCAP the bounding set stays, which no_new_privs makes harmless. */
     if (capng_apply(CAPNG_SELECT_BOTH) != 0 && capng_apply(CAPNG_SELECT_CAPS) != 0) {
-        return result_fail(RESULT_SYSTEM, "cannot reduce the broker's capabilities");
+        return result_fail(RESULT_SYSTEM, "cannot reduce the capabilities of the process");
     }
     return forbid_new_privileges();
+}
+
+struct result broker_sandbox_keep_capabilities(enum broker_mode mode)
+{
+    static const unsigned wanted[] = { CAP_NET_ADMIN, CAP_SYS_ADMIN };
+    return broker_sandbox_narrow_capabilities(wanted, mode == BROKER_ALL_NAMESPACES ? 2 : 1);
 }
 
 struct result broker_sandbox_drop_capabilities(void)

@@ -5,6 +5,8 @@
 
 #include "net/broker.h"
 
+/* Of these capabilities keeps those the process has, and no others. */
+struct result broker_sandbox_narrow_capabilities(const unsigned *wanted, size_t count);
 /* Keeps CAP_NET_ADMIN, for BROKER_ALL_NAMESPACES also CAP_SYS_ADMIN, as far as the process has them; no others. */
 struct result broker_sandbox_keep_capabilities(enum broker_mode mode);
 /* No capability at all, in any set, and none to be gained by exec. */

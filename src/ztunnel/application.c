@@ -346,10 +346,9 @@ static struct result start_broker(struct application *application)
         .listener_ports = { INBOUND_HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, DNS_PROXY_PORT, SOCKS5_PORT },
     };
     RESULT_TRY(broker_start(&settings, &application->shared.broker));
-    if (configuration->proxy_mode == PROXY_MODE_SHARED) {
-        RESULT_TRY(broker_drop_privileges());
-    }
-    return result_ok();
+    return configuration->proxy_mode == PROXY_MODE_SHARED
+               ? broker_drop_privileges()
+               : broker_narrow_privileges(sockets, configuration_has_privileged_ports(configuration));
 }
 
 static struct result load_local_file(struct application *application)

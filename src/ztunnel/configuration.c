@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "ztunnel/configuration_internal.h"
 
+#include <netinet/in.h>
 #include <stddef.h>
 
 static const char *const PROXY_MODES[] = { "dedicated", "shared", NULL };
@@ -201,6 +202,18 @@ bool configuration_is_own_port(const struct configuration *configuration, uint16
 {
     return port == OUTBOUND_PORT || port == INBOUND_PLAINTEXT_PORT || port == INBOUND_HBONE_PORT ||
            (configuration->socks5_enabled && port == SOCKS5_PORT);
+}
+
+bool configuration_has_privileged_ports(const struct configuration *configuration)
+{
+    const uint16_t ports[] = { configuration->admin_port, configuration->metrics_port, configuration->readiness_port,
+        configuration->dns_proxy_address.address.port };
+    for (size_t i = 0; i < ARRAY_LENGTH(ports); i++) {
+        if (ports[i] != 0 && ports[i] < IPPORT_RESERVED) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void configuration_write_help(struct writer *out)

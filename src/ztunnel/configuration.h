@@ -105,6 +105,9 @@ void configuration_free(struct configuration *configuration);
 /* Whether `port` is one of our own (dataplane §1, `illegal_ports`). */
 bool configuration_is_own_port(const struct configuration *configuration, uint16_t port);
 
+/* Whether a port to listen on in the own namespace is below 1024. */
+bool configuration_has_privileged_ports(const struct configuration *configuration);
+
 /* Worker threads from the texts of management §1.4 and the number of processors. */
 struct result configuration_worker_count(
     const struct configuration *configuration, uint32_t processors, uint32_t *workers);

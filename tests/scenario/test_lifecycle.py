@@ -12,6 +12,7 @@ from tests.lab.inpod import Node
 from tests.lab.messages import ADDRESS, AUTHORIZATION
 from tests.lab.process import IS_SANITIZED, binary, wait_until
 from tests.lab.topology import run_directory
+from tests.lab.victim import Bystander, Victim
 
 CAPABILITIES = "-all,+net_admin,+sys_admin,+net_raw"
 
@@ -197,11 +198,11 @@ def status(pid):
     return dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status").read().splitlines())
 
 
-def assert_main_is_confined(pid, uid=0):
+def assert_main_is_confined(pid, uid=0, capabilities=0):
     for task in os.listdir(f"/proc/{pid}/task"):
         main = status(f"{pid}/task/{task}")
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
-            assert int(main[name], 16) == 0, (name, main[name])
+            assert int(main[name], 16) == (capabilities if name in ("CapPrm", "CapEff") else 0), (name, main[name])
         assert main["NoNewPrivs"] == "1"
         assert main["Uid"].split()[0] == str(uid)
         if not IS_SANITIZED:
@@ -245,3 +246,11 @@ def test_without_the_capabilities_the_start_says_which_are_missing(node):
     node.ztunnel = None
     assert refused.returncode == 1
     assert "in-pod mode needs CAP_SYS_ADMIN and CAP_NET_ADMIN" in refused.stderr
+
+
+@pytest.mark.parametrize("keeps_source, capabilities", [("true", 1 << 12), ("false", 0)])
+def test_in_dedicated_mode_only_what_sockets_need_is_kept(keeps_source, capabilities):
+    victim = Victim(ENABLE_ORIG_SRC=keeps_source, PACKET_MARK="0")
+    Bystander(victim).speak()
+    assert_main_is_confined(victim.ztunnel.program.pid, capabilities=capabilities)
+    victim.stop()
