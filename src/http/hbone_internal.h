@@ -162,6 +162,7 @@ struct hbone_session {
     bool is_input_over; /* it has said its last byte */
     bool is_close_queued, is_shut;
     bool was_clean;
+    enum hbone_reset_cause end_cause; /* of the streams that end with the tunnel: TUNNEL_LOST or TUNNEL_CLOSED */
     uint32_t end_code;
     char *end_reason;
     char *drain_reason;

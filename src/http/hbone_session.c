@@ -99,6 +99,7 @@ void hbone_session_abort(struct hbone_session *session, const char *reason)
     if (hbone_session_is_live(session)) {
         say_goodbye(session);
         session->state = HBONE_SESSION_ENDED;
+        session->end_cause = HBONE_RESET_TUNNEL_CLOSED;
         hbone_streams_raise_lost(session, reason);
     }
     hbone_session_leave(session);
@@ -291,7 +292,10 @@ void hbone_session_drain_acknowledged(struct hbone_session *session)
 
 void hbone_session_close(struct hbone_session *session, const char *reason)
 {
-    hbone_session_finish(session, session->stream_count == 0, reason);
+    if (hbone_session_is_live(session)) {
+        session->end_cause = HBONE_RESET_TUNNEL_CLOSED;
+        hbone_session_finish(session, session->stream_count == 0, reason);
+    }
 }
 
 void hbone_session_calm(struct hbone_session *session, const char *reason)
@@ -475,6 +479,7 @@ struct hbone_session *hbone_session_new(struct loop *loop, struct record_layer *
     session->peer_streams_maximum = STREAMS_BEFORE_SETTINGS;
     session->peer_initial_window = HBONE_WINDOW_DEFAULT;
     session->send_window = HBONE_WINDOW_DEFAULT;
+    session->end_cause = HBONE_RESET_TUNNEL_LOST;
     session->input.preface_left = role == HBONE_SERVER ? HBONE_PREFACE_BYTES : 0;
     session->flood = (struct hbone_flood_budget){ FLOOD_BUDGET, loop_now_ns(loop) };
     write_preface(session);

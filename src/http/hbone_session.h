@@ -67,8 +67,9 @@ struct hbone_request {
 enum hbone_reset_cause {
     HBONE_RESET_BY_PEER, /* RST_STREAM with `code` */
     HBONE_RESET_REFUSED, /* RST_STREAM(REFUSED_STREAM) or above the last stream of a GOAWAY: the peer did nothing with it */
-    HBONE_RESET_TUNNEL_LOST,  /* the whole tunnel is gone */
-    HBONE_RESET_BY_VIOLATION, /* the peer broke a rule on this stream and we have reset it with `code` */
+    HBONE_RESET_TUNNEL_LOST,   /* the whole tunnel is gone: the peer's doing, or the network's */
+    HBONE_RESET_TUNNEL_CLOSED, /* the whole tunnel is gone: we have closed it, for a reason of our own */
+    HBONE_RESET_BY_VIOLATION,  /* the peer broke a rule on this stream and we have reset it with `code` */
 };
 
 struct hbone_reset {
@@ -143,7 +144,7 @@ struct hbone_session *hbone_session_new(struct loop *loop, struct record_layer *
 /* At once and without a word to the peer (the descriptor is closed); streams lose their session silently. */
 void hbone_session_free(struct hbone_session *session);
 
-/* The same, but a GOAWAY is tried and every stream gets on_reset(TUNNEL_LOST) before this returns. No on_ended. */
+/* The same, but a GOAWAY is tried and every stream gets on_reset(TUNNEL_CLOSED) before this returns. No on_ended. */
 void hbone_session_abort(struct hbone_session *session, const char *reason);
 
 void *hbone_session_context(const struct hbone_session *session);
@@ -153,7 +154,7 @@ void hbone_session_attach(struct hbone_session *session, const struct hbone_sess
 /* No new streams, the present ones go on, then on_ended(clean). Server: GOAWAY(2^31-1), PING, and after its answer
  * GOAWAY(last stream) (ztunnel-dataplane §19.1). Client: GOAWAY(NO_ERROR) when the last stream is gone. */
 void hbone_session_drain(struct hbone_session *session, const char *reason);
-/* GOAWAY(NO_ERROR) and close; live streams get on_reset(TUNNEL_LOST). on_ended comes in a later turn. */
+/* GOAWAY(NO_ERROR) and close; live streams get on_reset(TUNNEL_CLOSED). on_ended comes in a later turn. */
 void hbone_session_close(struct hbone_session *session, const char *reason);
 
 /* The certificates the peer was verified by, leaf first; NULL unless revocation is on (tls/revocation.h). Borrowed. */
@@ -162,7 +163,7 @@ const struct certificate_list *hbone_session_peer_chain(const struct hbone_sessi
 /* There is reason to doubt the peer: a PING now, and without any byte from it within the grace the tunnel is lost. */
 void hbone_session_probe(struct hbone_session *session);
 
-/* The same with GOAWAY(ENHANCE_YOUR_CALM): the peer asks for too much. From within an event. */
+/* The same with GOAWAY(ENHANCE_YOUR_CALM), and streams get TUNNEL_LOST: the peer asks for too much. From within an event. */
 void hbone_session_calm(struct hbone_session *session, const char *reason);
 
 /* Client: how many more streams may be opened now; 0 when draining, closing or full. */

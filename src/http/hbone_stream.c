@@ -128,11 +128,10 @@ static void free_stream(struct hbone_stream *stream)
     memory_free(stream);
 }
 
-/* Not when it was us who gave the tunnel up. */
-static bool has_failed_before_settings(const struct hbone_session *session)
+/* No tunnel any more: whatever the peer has done with the stream, it did not say so. */
+static bool is_end_of_tunnel(enum hbone_reset_cause cause)
 {
-    bool is_peers_doing = session->is_peer_gone || session->is_input_over || session->end_code != HBONE_NO_ERROR;
-    return is_peers_doing && session->liveness.settings_deadline_ns != 0;
+    return cause == HBONE_RESET_TUNNEL_LOST || cause == HBONE_RESET_TUNNEL_CLOSED;
 }
 
 void hbone_stream_raise_reset(
@@ -144,8 +143,8 @@ void hbone_stream_raise_reset(
         .code = code,
         .is_orderly = cause == HBONE_RESET_BY_PEER && code == HBONE_NO_ERROR && stream->has_remote_end,
         .is_retryable = session->role == HBONE_CLIENT && !stream->has_response &&
-                        (cause == HBONE_RESET_REFUSED || cause == HBONE_RESET_TUNNEL_LOST),
-        .is_before_settings = cause == HBONE_RESET_TUNNEL_LOST && has_failed_before_settings(session),
+                        (cause == HBONE_RESET_REFUSED || is_end_of_tunnel(cause)),
+        .is_before_settings = cause == HBONE_RESET_TUNNEL_LOST && session->liveness.settings_deadline_ns != 0,
         .reason = reason,
     };
     hbone_stream_finish(stream);
@@ -198,7 +197,7 @@ void hbone_streams_raise_lost(struct hbone_session *session, const char *reason)
 {
     struct hbone_stream *stream;
     while (!session->is_freed && (stream = first_above(session, 0)) != NULL) {
-        hbone_stream_raise_reset(stream, HBONE_RESET_TUNNEL_LOST, HBONE_CANCEL, reason);
+        hbone_stream_raise_reset(stream, session->end_cause, HBONE_CANCEL, reason);
     }
 }
 

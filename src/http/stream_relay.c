@@ -191,10 +191,22 @@ void stream_relay_on_end_stream(struct stream_relay *relay)
     (void)pass_stream_end(relay);
 }
 
+static enum relay_end end_of_reset(enum hbone_reset_cause cause)
+{
+    switch (cause) {
+    case HBONE_RESET_TUNNEL_LOST:
+        return RELAY_END_LOST;
+    case HBONE_RESET_TUNNEL_CLOSED:
+        return RELAY_END_CUT;
+    default:
+        return RELAY_END_RESET;
+    }
+}
+
 void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset *reset)
 {
     if (!reset->is_orderly) {
-        end_relay(relay, reset->cause == HBONE_RESET_TUNNEL_LOST ? RELAY_END_LOST : RELAY_END_RESET, reset->reason);
+        end_relay(relay, end_of_reset(reset->cause), reset->reason);
         return;
     }
     /* The peer has sent everything and wants no more: what it sent is still to be delivered. */

@@ -222,11 +222,7 @@ void connection_fail(struct connection *connection, enum response_flag flag, con
 
 void connection_fail_copy(struct connection *connection, const char *direction, const char *reason)
 {
-    if (text_starts_with(reason, "connection closed")) {
-        connection_fail(connection, response_flag_of_error(reason), "%s", reason);
-    } else {
-        connection_fail(connection, RESPONSE_CONNECT, "%s: %s", direction, reason);
-    }
+    connection_fail(connection, RESPONSE_CONNECT, "%s: %s", direction, reason);
 }
 
 static void release(struct connection *connection)

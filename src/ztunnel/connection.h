@@ -148,8 +148,7 @@ static inline void connection_count(struct connection *connection, uint64_t rece
 /* Remembers how it ended; the first reason stays. */
 void connection_fail(struct connection *connection, enum response_flag flag, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The tunnel under a relayed connection is gone. `direction`: "send" or "receive", where the copy stood (management §9.2). A tunnel
- * that we have closed on purpose has a sentence of its own, which stays as it is. */
+/* The tunnel under a relayed connection is lost. `direction`: "send" or "receive", where the copy stood (management §9.2). */
 void connection_fail_copy(struct connection *connection, const char *direction, const char *reason);
 
 /* Writes the access log line, counts it as closed, releases what it holds and takes it off the pod's list. */

@@ -329,7 +329,7 @@ static void abort_resets_streams_at_once(void **state)
     tunnel_turn(tunnel);
     hbone_session_abort(tunnel->session, "the pod is gone");
     tunnel->session = NULL;
-    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_LOST);
+    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_CLOSED);
     assert_null(hbone_stream_session(consumer->stream));
     assert_logged(tunnel, "GOAWAY");
     tunnel_free(tunnel);

@@ -462,8 +462,9 @@ static void tunnel_that_we_close_before_settings_is_no_failure_of_the_peer(void 
     struct consumer *consumer = tunnel_connect(tunnel, "a:1");
     hbone_session_close(tunnel->session, "draining");
     tunnel_turn(tunnel);
-    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_LOST);
+    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_CLOSED);
     assert_false(consumer->reset.is_before_settings);
+    assert_true(consumer->reset.is_retryable);
     tunnel_free(tunnel);
 }
 

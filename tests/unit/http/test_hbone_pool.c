@@ -547,7 +547,7 @@ static void dropped_pool_resets_streams_and_cancels_openings(void **state)
     struct caller *waiting = caller_new(rig, "v", "10.0.0.2:15008");
     hbone_pool_free(rig->pool);
     rig->pool = NULL;
-    assert_int_equal(running->consumer.reset.cause, HBONE_RESET_TUNNEL_LOST);
+    assert_int_equal(running->consumer.reset.cause, HBONE_RESET_TUNNEL_CLOSED);
     assert_int_equal(waiting->failures, 1);
     assert_int_equal(rig->cancelled, 1);
     caller_free(running);
