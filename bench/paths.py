@@ -1,4 +1,5 @@
 """The ways from a client to a server that the benchmarks compare, each between two pods of its own on the same two nodes."""
+import atexit
 import json
 import os
 import subprocess
@@ -24,6 +25,23 @@ def cpu_seconds(pids):
             except (FileNotFoundError, ProcessLookupError):
                 pass
     return total / 1e9
+
+
+def allow_cubic():
+    """A namespace may only choose what the host allows everybody: without this a bbr host would pace the tunnels and not the relay, whose
+    sockets ask for cubic themselves. Undone at exit."""
+    path = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
+    with open(path) as file:
+        allowed = file.read().split()
+    if "cubic" in allowed:
+        return
+
+    def set_allowed(names):
+        with open(path, "w") as file:
+            file.write(" ".join(names))
+
+    set_allowed([*allowed, "cubic"])
+    atexit.register(set_allowed, allowed)
 
 
 class Path:
@@ -64,6 +82,7 @@ class Street:
     """Two nodes joined by veth, and the paths between their pods."""
 
     def __init__(self):
+        allow_cubic()
         self.topology = Topology(2)
         for namespace in self.topology.namespaces:
             self.tune(namespace)
@@ -73,7 +92,7 @@ class Street:
     @staticmethod
     def tune(namespace):
         for key, value in SETTINGS.items():
-            namespace.run("sysctl", "-qw", f"{key}={value}", check=False)
+            namespace.run("sysctl", "-qw", f"{key}={value}")
 
     def pods(self, suffix, number):
         client = self.topology.add_pod("n1", f"client-{suffix}", f"10.77.1.{number}")
