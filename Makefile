@@ -192,7 +192,7 @@ FUZZ_SECONDS ?= 60
 # Tests of what threads share.
 THREADED := base/test_log base/test_qsbr base/test_persistent_map net/test_loop telemetry/test_metric mesh/test_publication \
             xds/test_certificate_store tls/test_secret_memory tls/test_verified_chains tls/test_revocation
-THREADED += ztunnel/test_live_walk mesh/test_workload
+THREADED += ztunnel/test_live_walk ztunnel/test_source_accounts mesh/test_workload
 THREADED_BINARIES = $(filter $(addprefix %/,$(THREADED)),$(UNIT_BINARIES))
 
 phase = @printf '\n== %s\n' '$(1)'; start=$$(date +%s); $(2) && printf '   (%s: %ss)\n' '$(1)' $$(( $$(date +%s) - start ))

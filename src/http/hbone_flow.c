@@ -117,15 +117,13 @@ void hbone_flow_return(struct hbone_stream *stream, uint32_t bytes)
 void hbone_flow_deliver(struct hbone_stream *stream, uint32_t bytes)
 {
     struct hbone_session *session = stream->session;
-    struct hbone_pinned *pinned = session->settings.pinned;
     stream->uncredited_bytes += bytes;
     session->pinned_bytes += bytes;
-    if (pinned == NULL) {
-        return;
-    }
-    pinned->bytes += bytes;
-    if (stream->uncredited_bytes > pinned->largest_stream_bytes) {
-        pinned->largest_stream_bytes = stream->uncredited_bytes;
+    for (struct hbone_pinned *pinned = session->settings.pinned; pinned != NULL; pinned = pinned->whole) {
+        pinned->bytes += bytes;
+        if (stream->uncredited_bytes > pinned->largest_stream_bytes) {
+            pinned->largest_stream_bytes = stream->uncredited_bytes;
+        }
     }
 }
 
@@ -134,8 +132,8 @@ void hbone_flow_unpin(struct hbone_stream *stream, uint32_t bytes)
     struct hbone_session *session = stream->session;
     stream->uncredited_bytes -= bytes;
     session->pinned_bytes -= bytes;
-    if (session->settings.pinned != NULL) {
-        session->settings.pinned->bytes -= bytes;
+    for (struct hbone_pinned *pinned = session->settings.pinned; pinned != NULL; pinned = pinned->whole) {
+        pinned->bytes -= bytes;
     }
 }
 

@@ -108,8 +108,10 @@ struct hbone_session_events {
     void (*on_ended)(struct hbone_session *session, const char *reason, bool was_clean);
 };
 
-/* What streams hold for readers that do not take it: delivered and not credited. One for all sessions of a thread. */
+/* What streams hold for readers that do not take it: delivered and not credited. One for all sessions of a pod on a thread, and one for
+ * all of the thread's. */
 struct hbone_pinned {
+    struct hbone_pinned *whole;    /* of which this is a part; NULL: of none */
     uint64_t bytes;                /* now */
     uint64_t largest_stream_bytes; /* the most that one stream has held at once, the read just delivered included */
 };

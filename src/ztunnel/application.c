@@ -421,6 +421,8 @@ static void make_shared_state(struct application *application)
     struct shared_state *shared = &application->shared;
     shared->configuration = configuration;
     shared->limits = limits_resolve(configuration);
+    shared->sources = source_accounts_new();
+    shared->dedicated_totals = configuration->proxy_mode == PROXY_MODE_DEDICATED ? NEW_LINES(struct pod_totals) : NULL;
     shared->illegal_ports =
         (struct illegal_ports){ { OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, INBOUND_HBONE_PORT, SOCKS5_PORT },
             configuration->socks5_enabled ? 4 : 3 };
@@ -514,6 +516,8 @@ static void free_all(struct application *application)
     }
     broker_client_free(application->broker);
     broker_stop(application->shared.broker);
+    source_accounts_free(application->shared.sources);
+    memory_free(application->shared.dedicated_totals);
     mesh_publication_free(application->shared.publication);
     qsbr_free(application->shared.readers);
     metric_registry_free(application->shared.metrics);

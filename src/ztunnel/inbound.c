@@ -46,7 +46,7 @@ static void free_if_over(struct inbound_tunnel *tunnel)
 void inbound_tunnel_release_stream(struct inbound_tunnel *tunnel)
 {
     tunnel->streams--;
-    tunnel->pod->account.streams--;
+    pod_count_stream(tunnel->pod, -1);
     free_if_over(tunnel);
 }
 
@@ -54,8 +54,8 @@ static void uncount_handshake(struct inbound_tunnel *tunnel)
 {
     if (tunnel->is_counted) {
         tunnel->is_counted = false;
-        tunnel->pod->account.handshakes--;
-        source_accounts_end_handshake(tunnel->pod->worker->sources, &tunnel->peer.ip);
+        pod_count_handshake(tunnel->pod, -1);
+        source_accounts_end_handshake(tunnel->pod->worker->shared->sources, &tunnel->peer.ip);
     }
 }
 
@@ -63,24 +63,25 @@ static void uncount_handshake(struct inbound_tunnel *tunnel)
 static const char *count_handshake(struct inbound_tunnel *tunnel)
 {
     struct worker *worker = tunnel->pod->worker;
-    if (source_accounts_is_barred(worker->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
+    if (source_accounts_is_barred(worker->shared->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
         return limits_refuse(worker, LIMIT_SOURCE_RESETS);
     }
-    if (tunnel->pod->account.handshakes >= worker->shared->limits.values[LIMIT_POD_HANDSHAKES]) {
-        return limits_refuse(worker, LIMIT_POD_HANDSHAKES);
+    const char *refusal = limits_refuse_handshake(tunnel->pod);
+    if (refusal != NULL) {
+        return refusal;
     }
-    if (!source_accounts_begin_handshake(worker->sources, &tunnel->peer.ip)) {
+    if (!source_accounts_begin_handshake(worker->shared->sources, &tunnel->peer.ip)) {
         return limits_refuse(worker, LIMIT_SOURCE_HANDSHAKES);
     }
     tunnel->is_counted = true;
-    tunnel->pod->account.handshakes++;
+    pod_count_handshake(tunnel->pod, 1);
     return NULL;
 }
 
 void inbound_tunnel_note_unanswered_reset(struct inbound_tunnel *tunnel)
 {
     struct worker *worker = tunnel->pod->worker;
-    if (!source_accounts_spend_reset(worker->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
+    if (!source_accounts_spend_reset(worker->shared->sources, &tunnel->peer.ip, loop_now_ns(worker->loop))) {
         hbone_session_calm(tunnel->session, limits_refuse(worker, LIMIT_SOURCE_RESETS));
     }
 }
@@ -113,7 +114,7 @@ static void on_request(struct hbone_session *session, struct hbone_stream *strea
 {
     struct inbound_tunnel *tunnel = hbone_session_context(session);
     tunnel->streams++;
-    tunnel->pod->account.streams++;
+    pod_count_stream(tunnel->pod, 1);
     inbound_stream_accept(tunnel, stream, request);
 }
 

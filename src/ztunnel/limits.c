@@ -15,6 +15,7 @@
 #define DESCRIPTORS_RESERVED 256
 #define DESCRIPTORS_MINIMUM 64
 #define PROCESS_BYTES_MAXIMUM (1ULL << 30)
+#define POD_BYTES_MAXIMUM (256ULL << 20)
 #define POD_STREAMS_MAXIMUM 200000
 #define POD_HANDSHAKES_MAXIMUM 2048
 /* Of its limit; from there on idle tunnels are closed. */
@@ -28,13 +29,14 @@ static const struct {
         "idle pooled tunnels are closed from 7/8 on; then new connections and dials are refused" },
     [LIMIT_PROCESS_BYTES] = { "process_bytes", "process, in equal shares by worker",
         "new connections and streams are refused while so many bytes are held for readers" },
+    [LIMIT_POD_BYTES] = { "pod_bytes", "pod and worker",
+        "its new connections and streams are refused while so many bytes wait for its readers" },
     [LIMIT_POD_CONNECTIONS] = { "pod_connections", "pod", "new connections are refused" },
     [LIMIT_POD_STREAMS] = { "pod_streams", "pod", "new streams of inbound tunnels are answered 503" },
     [LIMIT_POD_HANDSHAKES] = { "pod_handshakes", "pod", "new inbound tunnels are refused" },
     [LIMIT_POD_TUNNELS] = { "pod_tunnels", "pod and worker", "the pooled tunnel idle for longest goes" },
-    [LIMIT_SOURCE_HANDSHAKES] = { "source_handshakes", "source address and worker",
-        "its new inbound tunnels are refused" },
-    [LIMIT_SOURCE_RESETS] = { "source_resets", "source address and worker",
+    [LIMIT_SOURCE_HANDSHAKES] = { "source_handshakes", "source address", "its new inbound tunnels are refused" },
+    [LIMIT_SOURCE_RESETS] = { "source_resets", "source address",
         "streams reset before an answer beyond it (1,000 a second more are allowed): ENHANCE_YOUR_CALM, and no new "
         "tunnel for 2 s" },
     [LIMIT_TUNNEL_STREAMS] = { "tunnel_streams", "tunnel", "another tunnel is opened" },
@@ -63,6 +65,7 @@ struct limits limits_resolve(const struct configuration *configuration)
     return (struct limits){ .values = {
                                 [LIMIT_PROCESS_DESCRIPTORS] = descriptors,
                                 [LIMIT_PROCESS_BYTES] = PROCESS_BYTES_MAXIMUM,
+                                [LIMIT_POD_BYTES] = is_shared ? POD_BYTES_MAXIMUM : PROCESS_BYTES_MAXIMUM,
                                 /* One pod alone may use nearly all, never all. */
                                 [LIMIT_POD_CONNECTIONS] = is_shared ? descriptors - descriptors / 8 : descriptors,
                                 [LIMIT_POD_STREAMS] = POD_STREAMS_MAXIMUM,
@@ -127,11 +130,26 @@ static bool holds_too_many_bytes(const struct worker *worker)
     return buffer_pool_lent_bytes(worker->buffers) > share;
 }
 
+static bool waits_for_too_many_readers(const struct pod *pod)
+{
+    return pod->account.pinned.bytes > pod->worker->shared->limits.values[LIMIT_POD_BYTES];
+}
+
+/* Of all workers that serve the workload. */
+static uint64_t total(const atomic_int *count)
+{
+    int value = atomic_load_explicit(count, memory_order_relaxed);
+    return value > 0 ? (uint64_t)value : 0;
+}
+
 const char *limits_refuse_connection(struct pod *pod, int descriptor)
 {
     const uint64_t *maximum = pod->worker->shared->limits.values;
     if (pod->account.descriptors >= maximum[LIMIT_POD_CONNECTIONS]) {
         return limits_refuse(pod->worker, LIMIT_POD_CONNECTIONS);
+    }
+    if (waits_for_too_many_readers(pod)) {
+        return limits_refuse(pod->worker, LIMIT_POD_BYTES);
     }
     if (holds_too_many_bytes(pod->worker)) {
         return limits_refuse(pod->worker, LIMIT_PROCESS_BYTES);
@@ -141,10 +159,20 @@ const char *limits_refuse_connection(struct pod *pod, int descriptor)
                : NULL;
 }
 
+const char *limits_refuse_handshake(struct pod *pod)
+{
+    return total(&pod->totals->handshakes) >= pod->worker->shared->limits.values[LIMIT_POD_HANDSHAKES]
+               ? limits_refuse(pod->worker, LIMIT_POD_HANDSHAKES)
+               : NULL;
+}
+
 const char *limits_refuse_stream(struct pod *pod)
 {
-    if (pod->account.streams > pod->worker->shared->limits.values[LIMIT_POD_STREAMS]) {
+    if (total(&pod->totals->streams) > pod->worker->shared->limits.values[LIMIT_POD_STREAMS]) {
         return limits_refuse(pod->worker, LIMIT_POD_STREAMS);
+    }
+    if (waits_for_too_many_readers(pod)) {
+        return limits_refuse(pod->worker, LIMIT_POD_BYTES);
     }
     return holds_too_many_bytes(pod->worker) ? limits_refuse(pod->worker, LIMIT_PROCESS_BYTES) : NULL;
 }

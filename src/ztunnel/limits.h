@@ -13,6 +13,7 @@ struct worker;
 enum limit {
     LIMIT_PROCESS_DESCRIPTORS,
     LIMIT_PROCESS_BYTES,
+    LIMIT_POD_BYTES,
     LIMIT_POD_CONNECTIONS,
     LIMIT_POD_STREAMS,
     LIMIT_POD_HANDSHAKES,
@@ -45,6 +46,8 @@ const char *limits_refuse(struct worker *worker, enum limit limit);
 const char *limits_refuse_connection(struct pod *pod, int descriptor);
 /* Whether a descriptor that has just been made is one too many. Closes idle tunnels before it comes to that. */
 bool limits_are_descriptors_used_up(struct worker *worker, int descriptor);
+/* NULL, or why to refuse another inbound tunnel. */
+const char *limits_refuse_handshake(struct pod *pod);
 /* NULL, or why to refuse a CONNECT of an inbound tunnel. */
 const char *limits_refuse_stream(struct pod *pod);
 

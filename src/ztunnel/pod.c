@@ -75,6 +75,9 @@ static void free_pod(struct pod *pod)
         pod->on_stopped(pod->information.uid, pod->context);
     }
     pod_information_free(&pod->information);
+    if (pod->totals != pod->worker->shared->dedicated_totals) {
+        memory_free(pod->totals);
+    }
     memory_free(pod);
 }
 
@@ -201,10 +204,22 @@ static void bind_next(struct pod *pod)
     broker_make_listener(pod->worker->broker, &pod->start_call, pod->namespace_handle, &options);
 }
 
+void pod_count_stream(struct pod *pod, int change)
+{
+    pod->account.streams += (uint32_t)change;
+    atomic_fetch_add_explicit(&pod->totals->streams, change, memory_order_relaxed);
+}
+
+void pod_count_handshake(struct pod *pod, int change)
+{
+    atomic_fetch_add_explicit(&pod->totals->handshakes, change, memory_order_relaxed);
+}
+
 struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role)
 {
     struct hbone_settings settings = worker_hbone_settings(pod->worker, role);
     settings.account = &pod->turns;
+    settings.pinned = &pod->account.pinned;
     return settings;
 }
 
@@ -220,6 +235,9 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     pod->context = context;
     pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
                            worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
+    pod->totals =
+        worker->shared->dedicated_totals != NULL ? worker->shared->dedicated_totals : NEW_LINES(struct pod_totals);
+    pod->account.pinned.whole = &worker->pinned;
     loop_account_initialise(&pod->turns);
     list_initialise(&pod->inbound_tunnels);
     list_initialise(&pod->inner_tunnels);

@@ -6,12 +6,15 @@
 #define AMBAR_ZTUNNEL_POD_H
 
 #include "base/list.h"
+#include "base/memory.h"
 #include "http/hbone_pool.h"
 #include "mesh/version.h"
 #include "net/socket_stock.h"
 #include "ztunnel/connection.h"
 #include "ztunnel/dial.h"
 #include "ztunnel/listener.h"
+
+#include <stdatomic.h>
 
 #define WORKLOAD_WAIT_MS 5000 /* dataplane §4 */
 
@@ -23,13 +26,19 @@ struct pod_information {
     char *service_account;
 };
 
-/* What the pod uses now; limits and fairness read it. */
+/* What the pod uses now on its worker; limits and fairness read it. */
 struct pod_account {
-    uint64_t bytes_pinned;
+    struct hbone_pinned pinned; /* bytes that wait for readers */
     uint32_t connections;
-    uint32_t streams;
+    uint32_t streams; /* of inbound tunnels */
     uint32_t descriptors;
-    uint32_t handshakes; /* inbound, under way */
+};
+
+/* What all workers use together for one workload, where several serve it. Written once a connection, never once a packet, and on a
+ * line of memory of its own. Any thread. */
+struct pod_totals {
+    _Alignas(MEMORY_LINE_BYTES) atomic_int streams; /* of inbound tunnels */
+    atomic_int handshakes;                          /* inbound, under way */
 };
 
 enum pod_state { POD_STARTING, POD_RUNNING, POD_DRAINING };
@@ -61,6 +70,7 @@ struct pod {
     unsigned socks5_client_count;
     struct dns_proxy *dns; /* NULL: switched off, or the pod is the proxy itself */
     struct pod_account account;
+    struct pod_totals *totals; /* the pod's own in shared mode; in dedicated mode one for the pods of all workers */
     struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
     struct loop_account turns;         /* of the loop: everything watched and deferred for the pod takes them */
     struct broker_call start_call;
@@ -108,6 +118,10 @@ void pod_notice_version(struct pod *pod, bool policies_changed);
 
 /* The stock for a purpose. */
 struct socket_stock *pod_stock(struct pod *pod, enum dial_purpose purpose, enum ip_family family);
+
+/* One stream of an inbound tunnel, one handshake of one more (+1) or less (-1). */
+void pod_count_stream(struct pod *pod, int change);
+void pod_count_handshake(struct pod *pod, int change);
 
 /* HBONE settings for a tunnel of the pod, in either role. */
 struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role);

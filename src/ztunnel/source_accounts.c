@@ -3,6 +3,9 @@
 #include "base/clock.h"
 #include "base/hash_map.h"
 #include "base/list.h"
+#include "base/memory.h"
+
+#include <pthread.h>
 
 struct source {
     struct list by_use; /* the one used longest ago first */
@@ -14,13 +17,15 @@ struct source {
 };
 
 struct source_accounts {
+    pthread_mutex_t lock;     /* of all below; held for a look-up */
     struct hash_map *sources; /* the address -> struct source */
     struct list by_use;
 };
 
 struct source_accounts *source_accounts_new(void)
 {
-    struct source_accounts *accounts = NEW(struct source_accounts);
+    struct source_accounts *accounts = NEW_LINES(struct source_accounts);
+    (void)pthread_mutex_init(&accounts->lock, NULL);
     accounts->sources = hash_map_new();
     list_initialise(&accounts->by_use);
     return accounts;
@@ -35,6 +40,7 @@ void source_accounts_free(struct source_accounts *accounts)
 {
     if (accounts != NULL) {
         hash_map_free(accounts->sources, free_source);
+        (void)pthread_mutex_destroy(&accounts->lock);
         memory_free(accounts);
     }
 }
@@ -78,21 +84,27 @@ static struct source *account_of(struct source_accounts *accounts, const struct 
 
 bool source_accounts_begin_handshake(struct source_accounts *accounts, const struct ip_address *ip)
 {
+    (void)pthread_mutex_lock(&accounts->lock);
     struct source *source = account_of(accounts, ip);
-    if (source->handshakes >= SOURCE_HANDSHAKES_MAXIMUM) {
-        return false;
-    }
-    source->handshakes++;
-    return true;
+    bool may_begin = source->handshakes < SOURCE_HANDSHAKES_MAXIMUM;
+    source->handshakes += may_begin ? 1 : 0;
+    (void)pthread_mutex_unlock(&accounts->lock);
+    return may_begin;
 }
 
 void source_accounts_end_handshake(struct source_accounts *accounts, const struct ip_address *ip)
 {
+    (void)pthread_mutex_lock(&accounts->lock);
     account_of(accounts, ip)->handshakes--;
+    (void)pthread_mutex_unlock(&accounts->lock);
 }
 
+/* The threads' clocks of their turns are not in step: one that lags gives nothing back. */
 static void refill(struct source *source, uint64_t now_ns)
 {
+    if (now_ns <= source->refilled_ns) {
+        return;
+    }
     uint64_t back = (now_ns - source->refilled_ns) / (NANOSECONDS_PER_SECOND / SOURCE_RESETS_A_SECOND);
     if (back == 0) {
         return;
@@ -103,10 +115,8 @@ static void refill(struct source *source, uint64_t now_ns)
     source->is_barred = source->is_barred && source->resets_left < SOURCE_RESETS_MAXIMUM / 2;
 }
 
-bool source_accounts_spend_reset(struct source_accounts *accounts, const struct ip_address *ip, uint64_t now_ns)
+static bool spend(struct source *source)
 {
-    struct source *source = account_of(accounts, ip);
-    refill(source, now_ns);
     if (source->resets_left == 0) {
         source->is_barred = true;
         return false;
@@ -115,17 +125,32 @@ bool source_accounts_spend_reset(struct source_accounts *accounts, const struct 
     return !source->is_barred;
 }
 
-bool source_accounts_is_barred(struct source_accounts *accounts, const struct ip_address *ip, uint64_t now_ns)
+bool source_accounts_spend_reset(struct source_accounts *accounts, const struct ip_address *ip, uint64_t now_ns)
 {
-    struct source *source = hash_map_get(accounts->sources, key_of(ip));
-    if (source == NULL) {
-        return false;
-    }
+    (void)pthread_mutex_lock(&accounts->lock);
+    struct source *source = account_of(accounts, ip);
     refill(source, now_ns);
-    return source->is_barred;
+    bool is_allowed = spend(source);
+    (void)pthread_mutex_unlock(&accounts->lock);
+    return is_allowed;
 }
 
-size_t source_accounts_count(const struct source_accounts *accounts)
+bool source_accounts_is_barred(struct source_accounts *accounts, const struct ip_address *ip, uint64_t now_ns)
 {
-    return hash_map_count(accounts->sources);
+    (void)pthread_mutex_lock(&accounts->lock);
+    struct source *source = hash_map_get(accounts->sources, key_of(ip));
+    if (source != NULL) {
+        refill(source, now_ns);
+    }
+    bool is_barred = source != NULL && source->is_barred;
+    (void)pthread_mutex_unlock(&accounts->lock);
+    return is_barred;
+}
+
+size_t source_accounts_count(struct source_accounts *accounts)
+{
+    (void)pthread_mutex_lock(&accounts->lock);
+    size_t count = hash_map_count(accounts->sources);
+    (void)pthread_mutex_unlock(&accounts->lock);
+    return count;
 }

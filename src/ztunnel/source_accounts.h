@@ -1,6 +1,6 @@
-/* What one source address (a pod that opens inbound tunnels) makes a worker do for nothing, over all its tunnels: handshakes under
- * way, and streams that it resets before we could answer ("rapid reset"). A bounded table; the address used longest ago is forgotten.
- * Worker's thread. */
+/* What one source address (a pod that opens inbound tunnels) makes us do for nothing, over all its tunnels, whichever workers they are
+ * on: handshakes under way, and streams that it resets before we could answer ("rapid reset"). A bounded table; the address used longest
+ * ago is forgotten. Any thread: under a lock, which is taken for a new tunnel and for a stream that came to nothing, never for traffic. */
 #ifndef AMBAR_ZTUNNEL_SOURCE_ACCOUNTS_H
 #define AMBAR_ZTUNNEL_SOURCE_ACCOUNTS_H
 
@@ -28,6 +28,6 @@ void source_accounts_end_handshake(struct source_accounts *accounts, const struc
 bool source_accounts_spend_reset(struct source_accounts *accounts, const struct ip_address *source, uint64_t now_ns);
 bool source_accounts_is_barred(struct source_accounts *accounts, const struct ip_address *source, uint64_t now_ns);
 
-size_t source_accounts_count(const struct source_accounts *accounts);
+size_t source_accounts_count(struct source_accounts *accounts);
 
 #endif

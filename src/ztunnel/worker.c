@@ -114,7 +114,6 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
     list_initialise(&worker->walks);
     worker->loop = loop_new();
     worker->buffers = buffer_pool_new();
-    worker->sources = source_accounts_new();
     worker->metrics = metric_shard_new(shared->metrics);
     /* Channel 0 is the control thread's. */
     worker->broker = broker_client_new(shared->broker, index + 1, worker->loop);
@@ -144,7 +143,6 @@ void worker_stop(struct worker *worker)
     name_resolver_free(worker->names);
     certificate_cache_free(worker->certificates);
     broker_client_free(worker->broker);
-    source_accounts_free(worker->sources);
     buffer_pool_free(worker->buffers);
     refusals_free(worker->refusals);
     loop_free(worker->loop);
@@ -173,6 +171,5 @@ struct hbone_settings worker_hbone_settings(struct worker *worker, enum hbone_ro
     settings.stream_window_bytes_maximum = configuration->stream_window_bytes;
     settings.connection_window_bytes = configuration->connection_window_bytes;
     settings.frame_bytes_maximum = configuration->frame_bytes;
-    settings.pinned = &worker->pinned;
     return settings;
 }

@@ -23,7 +23,7 @@
 
 #include <pthread.h>
 
-/* What all workers share, read only. */
+/* What all workers share, read only but for what counts by itself. */
 struct shared_state {
     const struct configuration *configuration;
     struct socket_settings sockets;
@@ -35,6 +35,8 @@ struct shared_state {
     struct certificate_store *certificates;
     struct xds_feed *feed; /* NULL without a control plane; set before the first connection */
     struct limits limits;
+    struct source_accounts *sources;
+    struct pod_totals *dedicated_totals;  /* of the one workload; NULL in shared mode, where each pod has its own */
     const struct resolver_file *resolver; /* where names that are not the mesh's are asked for */
 };
 
@@ -49,7 +51,6 @@ struct worker {
     struct name_resolver *names; /* of workloads known by name only */
     struct qsbr_reader *reader;
     struct list pods;
-    struct source_accounts *sources;
     struct refusals *refusals; /* the last failures; NULL: none yet */
     struct list walks;         /* of dumps, struct live_walk: almost always none */
     struct timer housekeeping;

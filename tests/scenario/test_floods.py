@@ -315,5 +315,5 @@ def test_older_protocols_are_refused(victim, bystander):
 
 def test_the_limits_in_force_are_shown(victim):
     text = victim.ztunnel.metrics()
-    for name in ("process_descriptors", "process_bytes", "pod_connections", "pod_streams", "pod_handshakes", "source_handshakes", "source_resets"):
+    for name in ("process_descriptors", "process_bytes", "pod_bytes", "pod_connections", "pod_streams", "pod_handshakes", "source_handshakes", "source_resets"):
         assert f'ambar_limit{{limit="{name}"}} ' in text

@@ -145,7 +145,8 @@ static void window_grows_for_a_fast_reader_up_to_the_maximum(void **state)
 static void reader_that_was_fast_and_stops_pins_less_than_a_mebibyte(void **state)
 {
     (void)state;
-    struct hbone_pinned pinned = { 0 };
+    struct hbone_pinned all = { .bytes = 5 };
+    struct hbone_pinned pinned = { .whole = &all };
     struct hbone_settings settings = hbone_settings_default(HBONE_SERVER);
     settings.pinned = &pinned;
     struct tunnel *tunnel = tunnel_new_with(HBONE_SERVER, &settings, 65536, 0);
@@ -166,6 +167,7 @@ static void reader_that_was_fast_and_stops_pins_less_than_a_mebibyte(void **stat
     fill_window(tunnel, 1, left);
     assert_int_equal(pinned.bytes, left);
     assert_int_equal(pinned.largest_stream_bytes, left);
+    assert_int_equal(all.bytes, left + 5);
     peer_frame(tunnel, HBONE_FRAME_DATA, 0, 1, "x", 1);
     assert_logged(tunnel, "RST_STREAM stream=1 flags=0 00000003\n");
     tunnel_free(tunnel);

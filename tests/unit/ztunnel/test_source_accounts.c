@@ -1,10 +1,11 @@
-/* What one source may make a worker do for nothing, over all its tunnels. */
+/* What one source may make us do for nothing, over all its tunnels and all workers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "base/clock.h"
 #include "ztunnel/source_accounts.h"
@@ -82,6 +83,39 @@ static void the_table_is_bounded_and_keeps_who_has_handshakes_under_way(void **s
     assert_false(source_accounts_begin_handshake(*state, &first));
 }
 
+#define THREADS 4
+#define HANDSHAKES_A_THREAD 20000
+
+static void *shake_hands(void *accounts)
+{
+    struct ip_address source = source_number(7);
+    uint64_t now_ns = NANOSECONDS_PER_SECOND;
+    for (int i = 0; i < HANDSHAKES_A_THREAD; i++) {
+        if (source_accounts_begin_handshake(accounts, &source)) {
+            (void)source_accounts_spend_reset(accounts, &source, now_ns);
+            source_accounts_end_handshake(accounts, &source);
+        }
+    }
+    return NULL;
+}
+
+static void the_bounds_of_a_source_hold_over_all_threads(void **state)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, shake_hands, *state), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    struct ip_address source = source_number(7);
+    assert_true(source_accounts_is_barred(*state, &source, NANOSECONDS_PER_SECOND)); /* 80,000 resets by all together */
+    for (int i = 0; i < SOURCE_HANDSHAKES_MAXIMUM; i++) {
+        assert_true(source_accounts_begin_handshake(*state, &source));
+    }
+    assert_false(source_accounts_begin_handshake(*state, &source));
+}
+
 #define accounts_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -90,6 +124,7 @@ int main(void)
         accounts_test(handshakes_under_way_are_bounded_by_source),
         accounts_test(resets_are_spent_and_come_back_with_time),
         accounts_test(a_slow_trickle_of_resets_never_bars),
+        accounts_test(the_bounds_of_a_source_hold_over_all_threads),
         accounts_test(the_table_is_bounded_and_keeps_who_has_handshakes_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
