@@ -223,12 +223,12 @@ scenarios: all
 	@AMBAR_BUILD=$(BUILD)/bin $(PYTEST) tests/scenario
 
 sanitize:
-	@$(RUN) $(ASAN) all unit-binaries
+	@$(RUN) $(ASAN) all unit-binaries bench-binaries
 	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(ASAN) unit
 	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-asan/bin AMBAR_SANITIZED=1 $(PYTEST) -m 'not slow' tests/scenario
 
 tsan:
-	@$(RUN) $(TSAN) threaded-binaries ztunnel-binary
+	@$(RUN) $(TSAN) threaded-binaries ztunnel-binary bench-binaries
 	@$(SANITIZER_OPTIONS) $(MAKE) --no-print-directory $(TSAN) threaded
 	@$(SANITIZER_OPTIONS) AMBAR_BUILD=build-tsan/bin AMBAR_SANITIZED=1 $(PYTEST) -m threaded tests/scenario
 

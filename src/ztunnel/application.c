@@ -406,6 +406,7 @@ static struct result start_workers(struct application *application)
 {
     application->workers =
         memory_allocate_lines(application->configuration->worker_count * sizeof *application->workers);
+    application->shared.workers = application->workers;
     for (size_t i = 0; i < application->configuration->worker_count; i++) {
         RESULT_TRY(worker_start(&application->workers[i], (unsigned)i, &application->shared));
         application->worker_count++;

@@ -161,6 +161,10 @@ const struct option CONFIGURATION_OPTIONS[] = {
         PROCESS, "The pod's grace period n; the deadline becomes n-5 s (n over 10) or n-1 s." },
     { "ZTUNNEL_WORKER_THREADS", NULL, OPTION_STRING, AT(worker_threads_text), NULL, "threads or percent",
         "numWorkerThreads", NULL, PROCESS, "Worker threads: a number, N% of the processors, or 0 for all." },
+    { "WORKER_SATURATED_PERCENT", NULL, OPTION_U32, AT(worker_saturated_percent), "90", "percent",
+        "workerSaturatedPercent", NULL, PROCESS,
+        "A pod whose worker has been busy for so much of the last tenth of a second has its new connections served by "
+        "a less busy one too. 0: never; shared mode." },
     { "ZTUNNEL_CPU_LIMIT", NULL, OPTION_STRING, AT(cpu_limit_text), NULL, "processors", NULL, NULL, PROCESS,
         "Processors of this container." },
     { "ZTUNNEL_RESOURCE_CPU_LIMIT", NULL, OPTION_STRING, AT(cpu_resource_limit_text), NULL, "quantity", NULL, NULL,

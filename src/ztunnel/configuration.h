@@ -90,6 +90,7 @@ struct configuration {
     bool proxy_enabled; /* false: only the DNS proxy */
     uint64_t termination_deadline_ns;
     uint32_t worker_count;
+    uint32_t worker_saturated_percent; /* 0: pods stay on their home worker */
     char *worker_threads_text, *cpu_limit_text, *cpu_resource_limit_text, *cpu_resource_request_text;
     char *termination_grace_text;
     uint16_t admin_port, metrics_port, readiness_port;

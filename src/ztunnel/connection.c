@@ -8,7 +8,9 @@
 #include "base/text.h"
 #include "base/writer.h"
 #include "mesh/baggage.h"
+#include "net/socket.h"
 #include "ztunnel/access_log.h"
+#include "ztunnel/limits.h"
 #include "ztunnel/live_walk.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/refusals.h"
@@ -18,6 +20,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define EVENT_LINES_A_SECOND 10
 
@@ -299,6 +302,20 @@ void connection_refuse_early(struct pod *pod, enum connection_direction directio
         direction == CONNECTION_OUTBOUND, peer, destination, error);
     count_early_denial(pod, direction);
     access_log_refused(pod, direction, peer, destination, error);
+}
+
+bool connection_refuse_over_limit(struct pod *pod, unsigned place, int descriptor, const struct socket_address *peer)
+{
+    const char *reason = limits_refuse_connection(pod, descriptor);
+    if (reason == NULL) {
+        return false;
+    }
+    struct socket_address local = { 0 };
+    (void)socket_local_address(descriptor, &local);
+    enum connection_direction direction = place == POD_LISTENER_OUTBOUND ? CONNECTION_OUTBOUND : CONNECTION_INBOUND;
+    connection_refuse_early(pod, direction, peer, &local, reason);
+    close(descriptor);
+    return true;
 }
 
 void connections_enforce(struct list *connections, const struct mesh_version *version)

@@ -159,6 +159,9 @@ void connection_finish(struct connection *connection, enum close_state close_sta
 void connection_refuse_early(struct pod *pod, enum connection_direction direction, const struct socket_address *peer,
     const struct socket_address *destination, const char *error);
 
+/* The same for one that was just accepted, if a limit says so: true, and the descriptor is closed. `place`: enum pod_listener. */
+bool connection_refuse_over_limit(struct pod *pod, unsigned place, int descriptor, const struct socket_address *peer);
+
 /* Calls connection->cut for each connection of a list that the current version no longer allows. */
 void connections_enforce(struct list *connections, const struct mesh_version *version);
 

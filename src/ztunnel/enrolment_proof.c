@@ -358,6 +358,11 @@ static void note_arrival(struct pod *pod, enum pod_listener listener, int descri
     }
 }
 
+bool enrolment_proof_is_waiting(const struct enrolment_proof *proof)
+{
+    return proof != NULL && proof->descriptor >= 0;
+}
+
 bool enrolment_proof_takes_direct(
     struct pod *pod, enum pod_listener listener, int descriptor, const struct socket_address *peer)
 {

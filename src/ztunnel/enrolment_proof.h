@@ -21,6 +21,8 @@ void enrolment_proof_free(struct enrolment_proof *proof); /* NULL is allowed */
 /* Look at an accepted connection first: a probe is noted and closed, and is nobody else's business. */
 bool enrolment_proof_takes_direct(
     struct pod *pod, enum pod_listener listener, int descriptor, const struct socket_address *peer);
+/* Whether it waits for a connection of its own to arrive; false for NULL. */
+bool enrolment_proof_is_waiting(const struct enrolment_proof *proof);
 /* At the outbound listener; `dialled`: the original destination. */
 bool enrolment_proof_takes_captured(
     struct pod *pod, int descriptor, const struct socket_address *peer, const struct socket_address *dialled);

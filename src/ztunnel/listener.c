@@ -4,8 +4,7 @@
 #include "base/memory.h"
 #include "net/socket.h"
 #include "ztunnel/enrolment_proof.h"
-#include "ztunnel/limits.h"
-#include "ztunnel/pod.h"
+#include "ztunnel/pod_spread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -44,19 +43,15 @@ static void on_resume(struct timer *timer)
     loop_watch_for(&listener->watch, EPOLLIN);
 }
 
-static bool refuse_over_limit(
-    const struct proxy_listener *listener, enum pod_listener which, int descriptor, const struct socket_address *peer)
+static void take(const struct proxy_listener *listener, int descriptor, const struct socket_address *peer)
 {
-    const char *reason = limits_refuse_connection(listener->pod, descriptor);
-    if (reason == NULL) {
-        return false;
+    struct pod *pod = listener->pod;
+    enum pod_listener place = (enum pod_listener)listener->place;
+    if (!enrolment_proof_takes_direct(pod, place, descriptor, peer) &&
+        !pod_spread_takes(pod, place, descriptor, peer) &&
+        !connection_refuse_over_limit(pod, place, descriptor, peer)) {
+        listener->accept(pod, descriptor, peer);
     }
-    struct socket_address local = { 0 };
-    (void)socket_local_address(descriptor, &local);
-    connection_refuse_early(
-        listener->pod, which == POD_LISTENER_OUTBOUND ? CONNECTION_OUTBOUND : CONNECTION_INBOUND, peer, &local, reason);
-    close(descriptor);
-    return true;
 }
 
 static int accepts_this_turn(struct proxy_listener *listener)
@@ -78,11 +73,7 @@ static void on_ready(struct io_watch *watch, uint32_t events)
         struct socket_address peer;
         int descriptor = socket_accept(listener->descriptor, &peer);
         if (descriptor >= 0) {
-            enum pod_listener place = (enum pod_listener)listener->place;
-            if (!enrolment_proof_takes_direct(listener->pod, place, descriptor, &peer) &&
-                !refuse_over_limit(listener, place, descriptor, &peer)) {
-                listener->accept(listener->pod, descriptor, &peer);
-            }
+            take(listener, descriptor, &peer);
             continue;
         }
         if (descriptor == -EAGAIN) {

@@ -166,6 +166,8 @@ const struct metric_family ZTUNNEL_METRICS[METRIC_COUNT] = {
         "Bytes of buffers kept for the next use"),
     FAMILY(METRIC_CONNECTIONS_LIVE, "ambar_connections_live", METRIC_GAUGE, REPORTER_LABELS,
         "Connections of applications open now"),
+    FAMILY(METRIC_CONNECTIONS_HANDED_OVER, "ambar_connections_handed_over", METRIC_COUNTER, NULL,
+        "Connections accepted for a pod whose home worker was saturated and given to another worker"),
     SECONDS(METRIC_VERSION_TURN, "ambar_version_turn_duration_seconds", NULL, TURN_BUCKETS,
         "Time a worker took to take over a new version of the mesh"),
     FAMILY(METRIC_MODEL_RESOURCES, "ambar_model_resources", METRIC_GAUGE, KIND_LABELS,

@@ -51,6 +51,7 @@ enum ztunnel_metric {
     METRIC_BUFFER_LENT_BYTES,        /* gauge */
     METRIC_BUFFER_STOCK_BYTES,       /* gauge */
     METRIC_CONNECTIONS_LIVE,         /* gauge, reporter */
+    METRIC_CONNECTIONS_HANDED_OVER,  /* to another worker, ztunnel/pod_spread.h */
     METRIC_VERSION_TURN,             /* histogram: a worker's time for one new version of the model */
     METRIC_MODEL_RESOURCES,          /* gauge, kind: workload, service, policy */
     METRIC_XDS_CONNECTED,            /* gauge 0/1 */

@@ -11,6 +11,7 @@
 #include "ztunnel/live_walk.h"
 #include "ztunnel/outbound.h"
 #include "ztunnel/passthrough.h"
+#include "ztunnel/pod_spread.h"
 #include "ztunnel/socks5.h"
 #include "ztunnel/tunnel_opener.h"
 #include "ztunnel/worker.h"
@@ -65,7 +66,8 @@ static void free_pod(struct pod *pod)
         socket_stock_free(pod->stocks[kind][0]);
         socket_stock_free(pod->stocks[kind][1]);
     }
-    if (pod->namespace_handle != BROKER_OWN_NAMESPACE_HANDLE) {
+    pod_spread_free(pod->spread);
+    if (pod->namespace_handle != BROKER_OWN_NAMESPACE_HANDLE && !pod->is_extension) {
         broker_forget_namespace(pod->worker->broker, pod->namespace_handle);
     }
     live_walks_skip_pod(pod->worker, pod);
@@ -75,7 +77,7 @@ static void free_pod(struct pod *pod)
         pod->on_stopped(pod->information.uid, pod->context);
     }
     pod_information_free(&pod->information);
-    if (pod->totals != pod->worker->shared->dedicated_totals) {
+    if (pod->totals != pod->worker->shared->dedicated_totals && !pod->is_extension) {
         memory_free(pod->totals);
     }
     memory_free(pod);
@@ -90,7 +92,8 @@ static bool is_idle(const struct pod *pod)
 void pod_check_drained(struct pod *pod)
 {
     /* While connections are being cut one by one, the pod must survive the loop over them. */
-    if (pod->state == POD_DRAINING && !pod->is_held && !timer_is_armed(&pod->listeners_end) && is_idle(pod)) {
+    if (pod->state == POD_DRAINING && !pod->is_held && !timer_is_armed(&pod->listeners_end) && is_idle(pod) &&
+        pod_spread_is_over(pod)) {
         free_pod(pod);
     }
 }
@@ -223,20 +226,28 @@ struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role)
     return settings;
 }
 
-struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
-    void (*on_started)(struct pod *, const struct result *, void *), void *context)
+static struct hbone_pool *make_tunnel_pool(struct pod *pod)
+{
+    const struct configuration *configuration = pod->worker->shared->configuration;
+    struct hbone_pool_settings settings = hbone_pool_settings_default();
+    settings.session = pod_hbone_settings(pod, HBONE_CLIENT);
+    settings.streams_per_tunnel = configuration->pool_maximum_streams;
+    settings.unused_release_ms = configuration->pool_unused_release_timeout_ns / 1000000;
+    return hbone_pool_new(pod->worker->loop, &settings, &TUNNEL_OPENER, pod);
+}
+
+static struct pod *make_pod(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
+    struct pod_totals *totals, void *context)
 {
     struct pod *pod = NEW(struct pod);
     pod->worker = worker;
     pod->information = *information;
     *information = (struct pod_information){ 0 };
     pod->namespace_handle = namespace_handle;
-    pod->on_started = on_started;
     pod->context = context;
     pod->is_proxy_itself = namespace_handle == BROKER_OWN_NAMESPACE_HANDLE &&
                            worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED;
-    pod->totals =
-        worker->shared->dedicated_totals != NULL ? worker->shared->dedicated_totals : NEW_LINES(struct pod_totals);
+    pod->totals = totals;
     pod->account.pinned.whole = &worker->pinned;
     loop_account_initialise(&pod->turns);
     list_initialise(&pod->inbound_tunnels);
@@ -247,15 +258,40 @@ struct pod *pod_start(struct worker *worker, struct pod_information *information
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {
         pod->listeners[i].descriptor = -1;
     }
-    const struct configuration *configuration = worker->shared->configuration;
-    struct hbone_pool_settings settings = hbone_pool_settings_default();
-    settings.session = pod_hbone_settings(pod, HBONE_CLIENT);
-    settings.streams_per_tunnel = configuration->pool_maximum_streams;
-    settings.unused_release_ms = configuration->pool_unused_release_timeout_ns / 1000000;
-    pod->tunnels = hbone_pool_new(worker->loop, &settings, &TUNNEL_OPENER, pod);
+    pod->tunnels = make_tunnel_pool(pod);
     list_append(&worker->pods, &pod->link);
+    return pod;
+}
+
+struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
+    void (*on_started)(struct pod *, const struct result *, void *), void *context)
+{
+    struct pod_totals *dedicated = worker->shared->dedicated_totals;
+    struct pod *pod = make_pod(
+        worker, information, namespace_handle, dedicated != NULL ? dedicated : NEW_LINES(struct pod_totals), context);
+    pod->on_started = on_started;
     bind_next(pod);
     return pod;
+}
+
+struct pod *pod_start_extension(
+    struct worker *worker, struct pod_information *information, const struct pod_extension_settings *settings)
+{
+    struct pod *pod = make_pod(worker, information, settings->namespace_handle, settings->totals, settings->context);
+    pod->on_stopped = settings->on_stopped;
+    pod->is_extension = true;
+    for (unsigned i = 0; i < POD_LISTENER_COUNT; i++) {
+        pod->listeners[i].is_transparent = (settings->transparent_listeners >> i & 1) != 0;
+    }
+    pod->state = POD_RUNNING;
+    return pod;
+}
+
+void pod_take(struct pod *pod, enum pod_listener place, int descriptor, const struct socket_address *peer)
+{
+    if (!connection_refuse_over_limit(pod, place, descriptor, peer)) {
+        CAPTURES[place].accept(pod, descriptor, peer);
+    }
 }
 
 static void cut_connections(struct pod *pod, const char *reason)
@@ -335,6 +371,7 @@ void pod_drain(struct pod *pod, uint64_t deadline_ms)
     if (pod->state != POD_DRAINING) {
         begin_drain(pod);
     }
+    pod_spread_drain(pod, deadline_ms);
     if (deadline_ms == 0) {
         close_listeners(pod);
     }

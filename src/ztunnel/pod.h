@@ -1,6 +1,7 @@
 /* One workload on one worker: its listeners, its sockets, its tunnels, its connections, and the account of what they use.
  *
- * In shared mode there is one per enrolled pod, on its home worker; in dedicated mode one per worker, all for the same workload.
+ * In shared mode there is one per enrolled pod, on its home worker, and extensions of it while that one is saturated
+ * (ztunnel/pod_spread.h); in dedicated mode one per worker, all for the same workload.
  * Everything of a pod ends with it. Worker's thread, except where noted. */
 #ifndef AMBAR_ZTUNNEL_POD_H
 #define AMBAR_ZTUNNEL_POD_H
@@ -70,8 +71,10 @@ struct pod {
     unsigned socks5_client_count;
     struct dns_proxy *dns; /* NULL: switched off, or the pod is the proxy itself */
     struct pod_account account;
-    struct pod_totals *totals; /* the pod's own in shared mode; in dedicated mode one for the pods of all workers */
+    struct pod_totals *
+        totals; /* the pod's own in shared mode, its extensions' too; in dedicated mode one for the pods of all workers */
     struct enrolment_proof *enrolment; /* in-pod mode, while running; else NULL */
+    struct pod_spread *spread;         /* further workers; NULL: never needed one */
     struct loop_account turns;         /* of the loop: everything watched and deferred for the pod takes them */
     struct broker_call start_call;
     struct timer drain_deadline;
@@ -83,12 +86,29 @@ struct pod {
     void (*on_stopped)(const char *uid, void *context);
     void *context;
     bool is_held;         /* somebody walks over its connections: nothing frees the pod meanwhile */
+    bool is_extension;    /* ztunnel/pod_spread.h: the namespace and the listeners are the home worker's */
     bool is_proxy_itself; /* dataplane §2.4: our own identity: HBONE only, unmarked sockets, no client's address kept */
 };
 
 /* Makes the pod and asks for its listeners; `information` is taken over. In shared mode the own namespace is the proxy itself. */
 struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
     void (*on_started)(struct pod *, const struct result *, void *), void *context);
+
+/* What an extension has of the pod on the home worker, which outlives it. */
+struct pod_extension_settings {
+    uint32_t namespace_handle;
+    uint8_t transparent_listeners; /* bit by enum pod_listener: how the home worker's are bound */
+    struct pod_totals *totals;
+    void (*on_stopped)(const char *uid, void *context);
+    void *context;
+};
+
+/* A pod without listeners on a further worker: what comes to it is given by pod_take. `information` is taken over. */
+struct pod *pod_start_extension(
+    struct worker *worker, struct pod_information *information, const struct pod_extension_settings *settings);
+
+/* Takes over a connection accepted at one of the pod's listeners: refuses it over a limit, or serves it. */
+void pod_take(struct pod *pod, enum pod_listener place, int descriptor, const struct socket_address *peer);
 
 /* Yields new connections to a successor, if there is one, and stops accepting a moment later (at once for 0); connections may go on until `deadline_ms` has passed, then they are cut. 0 cuts them now. The pod frees itself
  * when the last one has gone. */

@@ -5,6 +5,7 @@
 #include "ztunnel/metrics.h"
 #include "ztunnel/pod.h"
 #include "ztunnel/refusals.h"
+#include "ztunnel/worker_load.h"
 
 #include <stdio.h>
 
@@ -84,6 +85,10 @@ static void on_housekeeping(struct timer *timer)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, housekeeping);
     buffer_pool_release_unused(worker->buffers);
+    /* Pods come when all workers have been started. */
+    if (worker->load != NULL && !list_is_empty(&worker->pods)) {
+        worker_load_refresh(worker->load, loop_now_ns(worker->loop));
+    }
     uint64_t live = worker->live_connections[0] + worker->live_connections[1];
     (void)memory_return_review(&worker->memory_return, worker->last_connection_id, live, loop_now_ns(worker->loop));
     timer_arm_after_ms(worker->loop, timer, HOUSEKEEPING_MS);
@@ -120,6 +125,9 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
     worker->certificates = certificate_cache_new(shared->certificates, worker->loop);
     const struct name_resolver_settings names = { .is_ipv4_only = !shared->configuration->ipv6_enabled };
     RESULT_TRY(name_resolver_new(worker->loop, &names, &worker->names));
+    if (shared->configuration->proxy_mode == PROXY_MODE_SHARED && shared->configuration->worker_count > 1) {
+        worker->load = worker_load_new(shared->workers, shared->configuration->worker_count);
+    }
     static const char *const REPORTERS[] = { "source", "destination" };
     for (int i = 0; i < 2; i++) {
         worker->open_sockets_series[i] = metric_series_get(worker->metrics, METRIC_SOCKETS_OPEN, &REPORTERS[i]);
@@ -145,6 +153,7 @@ void worker_stop(struct worker *worker)
     broker_client_free(worker->broker);
     buffer_pool_free(worker->buffers);
     refusals_free(worker->refusals);
+    worker_load_free(worker->load);
     loop_free(worker->loop);
 }
 

@@ -37,6 +37,7 @@ struct shared_state {
     struct limits limits;
     struct source_accounts *sources;
     struct pod_totals *dedicated_totals;  /* of the one workload; NULL in shared mode, where each pod has its own */
+    struct worker *workers;               /* all of them, configuration->worker_count: to hand connections over to */
     const struct resolver_file *resolver; /* where names that are not the mesh's are asked for */
 };
 
@@ -53,6 +54,7 @@ struct worker {
     struct list pods;
     struct refusals *refusals; /* the last failures; NULL: none yet */
     struct list walks;         /* of dumps, struct live_walk: almost always none */
+    struct worker_load *load;  /* of all workers; NULL: only this one, or dedicated mode, where pods are not spread */
     struct timer housekeeping;
     struct tunnel_review review;
     uint64_t checked_policy_generation;
