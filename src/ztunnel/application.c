@@ -112,10 +112,22 @@ static void on_housekeeping(struct timer *timer)
     timer_arm_after_ms(application->loop, timer, HOUSEKEEPING_MS);
 }
 
+/* What only starting needed is given back as soon as the start is over. */
+static void complete(struct application *application, enum readiness_task task)
+{
+    if (application->readiness == NULL) {
+        return; /* asked to stop in the middle of the start */
+    }
+    readiness_complete(application->readiness, task);
+    if (readiness_is_ready(application->readiness)) {
+        timer_arm_after_ms(application->loop, &application->housekeeping, 1);
+    }
+}
+
 static void complete_servers(struct application *application)
 {
-    readiness_complete(application->readiness, READINESS_PROXY);
-    readiness_complete(application->readiness, READINESS_DNS_PROXY);
+    complete(application, READINESS_PROXY);
+    complete(application, READINESS_DNS_PROXY);
 }
 
 static void on_dedicated_started(void *context, const struct result *outcome)
@@ -140,38 +152,13 @@ static void on_dedicated_stopped(void *context)
 
 static const struct pod_assignment_events DEDICATED_EVENTS = { on_dedicated_started, on_dedicated_stopped, NULL };
 
-/* "namespace/name/service-account" */
-static struct result parse_workload_information(const char *text, struct pod_information *information)
-{
-    struct bytes rest = bytes_of_string(text);
-    struct bytes parts[3];
-    struct bytes more;
-    for (int i = 0; i < 3; i++) {
-        if (!bytes_split(&rest, '/', &parts[i]) || parts[i].length == 0) {
-            return result_fail(RESULT_INVALID,
-                "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
-        }
-    }
-    if (bytes_split(&rest, '/', &more)) {
-        return result_fail(
-            RESULT_INVALID, "invalid env var PROXY_WORKLOAD_INFO=%s (expected namespace/name/service-account)", text);
-    }
-    *information = (struct pod_information){
-        .uid = string_duplicate("dedicated"),
-        .namespace_ = string_duplicate_n((const char *)parts[0].data, parts[0].length),
-        .name = string_duplicate_n((const char *)parts[1].data, parts[1].length),
-        .service_account = string_duplicate_n((const char *)parts[2].data, parts[2].length),
-    };
-    return result_ok();
-}
-
 static void start_dedicated(struct application *application)
 {
     application->dedicated = memory_allocate_zeroed(application->worker_count, sizeof(struct pod_assignment *));
     for (size_t i = 0; i < application->worker_count; i++) {
         struct pod_information information;
         struct result parsed =
-            parse_workload_information(application->configuration->proxy_workload_information, &information);
+            pod_information_parse(application->configuration->proxy_workload_information, &information);
         if (!result_is_ok(&parsed)) {
             fail_and_stop(application, &parsed);
             return;
@@ -186,7 +173,7 @@ static void on_pods_ready_change(void *context, bool is_ready)
 {
     struct application *application = context;
     if (is_ready) {
-        readiness_complete(application->readiness, READINESS_WORKLOAD_MANAGER);
+        complete(application, READINESS_WORKLOAD_MANAGER);
     } else {
         readiness_await(application->readiness, READINESS_WORKLOAD_MANAGER);
     }
@@ -244,7 +231,7 @@ static void open_gate(void *context)
         return;
     }
     application->is_gate_open = true;
-    readiness_complete(application->readiness, READINESS_STATE_MANAGER);
+    complete(application, READINESS_STATE_MANAGER);
     if (application->configuration->proxy_mode == PROXY_MODE_SHARED) {
         start_shared(application);
     } else {

@@ -26,7 +26,7 @@ void idle_code_watch(struct idle_code *watch)
         watch->is_released = false;
     }
     if (!watch->is_released && (is_first || watch->idle_seconds >= IDLE_SECONDS)) {
-        watch->is_released = true;
+        watch->is_released = !is_first; /* the last of the start comes behind it */
         loaded_code_release(NULL);
     }
 }

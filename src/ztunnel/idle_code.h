@@ -1,4 +1,4 @@
-/* Gives code back that nobody uses: once after the start, and when a busy process has fallen silent. Control thread. */
+/* Gives code back that nobody uses: after the start, and when a busy process has fallen silent. Control thread. */
 #ifndef AMBAR_ZTUNNEL_IDLE_CODE_H
 #define AMBAR_ZTUNNEL_IDLE_CODE_H
 

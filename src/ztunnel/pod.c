@@ -43,14 +43,6 @@ static const struct {
 
 static void bind_next(struct pod *pod);
 
-void pod_information_free(struct pod_information *information)
-{
-    memory_free(information->uid);
-    memory_free(information->name);
-    memory_free(information->namespace_);
-    memory_free(information->service_account);
-}
-
 static void free_pod(struct pod *pod)
 {
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {

@@ -149,6 +149,8 @@ struct hbone_settings pod_hbone_settings(struct pod *pod, enum hbone_role role);
 /* Whether connections towards the application may bear the client's address. */
 bool pod_keeps_source(const struct pod *pod, enum pod_listener listener);
 
+/* Of PROXY_WORKLOAD_INFO: "namespace/name/service-account". */
+struct result pod_information_parse(const char *text, struct pod_information *information);
 void pod_information_free(struct pod_information *information);
 
 #endif
