@@ -4,12 +4,22 @@
 
 #include <stdio.h>
 
-const struct log_spans *pod_spans(const struct pod *pod, struct proxy_spans *memory)
+static const struct log_spans *spans_of(const struct pod *pod, const char *name, struct proxy_spans *memory)
 {
     snprintf(memory->workload, sizeof memory->workload, "%s/%s", pod->information.namespace_, pod->information.name);
     memory->spans.count = 1;
-    memory->spans.spans[0] = (struct log_span){ "proxy", { LOG_DISPLAY("wl", memory->workload) } };
+    memory->spans.spans[0] = (struct log_span){ name, { LOG_DISPLAY("wl", memory->workload) } };
     return &memory->spans;
+}
+
+const struct log_spans *pod_spans(const struct pod *pod, struct proxy_spans *memory)
+{
+    return spans_of(pod, "proxy", memory);
+}
+
+const struct log_spans *pod_dns_spans(const struct pod *pod, struct proxy_spans *memory)
+{
+    return spans_of(pod, "dns_proxy", memory);
 }
 
 const struct log_spans *connection_spans(struct connection *connection, struct proxy_spans *memory)

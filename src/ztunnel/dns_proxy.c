@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/socket.h"
+#include "ztunnel/connection_log.h"
 #include "ztunnel/dns_stream.h"
 #include "ztunnel/worker.h"
 
@@ -160,7 +161,10 @@ static void log_listening(const struct dns_proxy *proxy)
     struct socket_address address;
     char text[SOCKET_ADDRESS_TEXT_SIZE];
     (void)endpoint_address(proxy, proxy->step / 2, &address);
-    LOG_EVENT(LOG_INFO, "ztunnel::dns", "listener established",
+    if (!pod_logs_listeners(proxy->pod)) {
+        return;
+    }
+    POD_DNS_EVENT(proxy->pod, LOG_INFO, "ztunnel::dns", "listener established",
         LOG_DISPLAY("address", socket_address_format(&address, text)), LOG_STRING("component", "dns"),
         LOG_BOOL("transparent", false));
 }

@@ -108,8 +108,16 @@ static struct socket_address capture_address(const struct pod *pod, unsigned whi
     return address;
 }
 
+bool pod_logs_listeners(const struct pod *pod)
+{
+    return pod->worker->shared->configuration->proxy_mode == PROXY_MODE_SHARED || pod->worker->index == 0;
+}
+
 static void log_listening(const struct pod *pod, enum pod_listener which, bool is_transparent)
 {
+    if (!pod_logs_listeners(pod)) {
+        return;
+    }
     char address[SOCKET_ADDRESS_TEXT_SIZE];
     struct socket_address bound = capture_address(pod, which);
     POD_EVENT(pod, LOG_INFO, "ztunnel::proxy", "listener established",
@@ -306,7 +314,7 @@ static void close_listeners(struct pod *pod)
 {
     timer_disarm(&pod->listeners_end);
     for (int i = 0; i < POD_LISTENER_COUNT; i++) {
-        if (pod->listeners[i].watch.loop != NULL) {
+        if (pod->listeners[i].watch.loop != NULL && pod_logs_listeners(pod)) {
             POD_EVENT(
                 pod, LOG_INFO, "ztunnel::proxy", "listener drained", LOG_STRING("component", CAPTURES[i].component));
         }

@@ -90,6 +90,9 @@ struct pod {
     bool is_proxy_itself; /* dataplane §2.4: our own identity: HBONE only, unmarked sockets, no client's address kept */
 };
 
+/* In dedicated mode every worker has the pod and its listeners: only one of them says so in the log. */
+bool pod_logs_listeners(const struct pod *pod);
+
 /* Makes the pod and asks for its listeners; `information` is taken over. In shared mode the own namespace is the proxy itself. */
 struct pod *pod_start(struct worker *worker, struct pod_information *information, uint32_t namespace_handle,
     void (*on_started)(struct pod *, const struct result *, void *), void *context);

@@ -81,6 +81,16 @@ def pair():
     pair.stop()
 
 
+def test_a_listener_is_told_once_however_many_workers_share_it(pair):
+    lines = [parse_plain(line) for line in pair.out.program.lines("listener established")]
+    told = sorted((fields[0][1], fields[1][1]) for _, _, _, _, fields in lines)
+    assert told == sorted([("[::]:15021", '"readiness"'), ("127.0.0.1:15000", '"admin"'), ("[::1]:15000", '"admin"'), ("[::]:15020", '"stats"'),
+                           ("[::]:15008", '"inbound"'), ("[::]:15006", '"inbound plaintext"'), ("[::]:15001", '"outbound"'),
+                           ("127.0.0.1:15053", '"dns"'), ("[::1]:15053", '"dns"')])
+    spans = {scope for _, _, scope, _, _ in lines}
+    assert {"proxy:proxy{wl=default/client}", "dns:dns_proxy{wl=default/client}"} < spans
+
+
 def test_a_complete_connection_in_plain_text(pair):
     assert pair.get(f"http://{VIP}/etc/hostname").returncode == 0
     line = pair.out.access("connection complete", "dst.service=", 'direction="outbound"')[-1]
