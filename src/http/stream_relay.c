@@ -4,6 +4,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -191,22 +192,33 @@ void stream_relay_on_end_stream(struct stream_relay *relay)
     (void)pass_stream_end(relay);
 }
 
-static enum relay_end end_of_reset(enum hbone_reset_cause cause)
+/* What a peer says that gives up, or whose application did. Every other code says that something broke (dataplane §15). */
+static bool is_departure(const struct hbone_reset *reset)
 {
-    switch (cause) {
-    case HBONE_RESET_TUNNEL_LOST:
-        return RELAY_END_LOST;
-    case HBONE_RESET_TUNNEL_CLOSED:
-        return RELAY_END_CUT;
-    default:
-        return RELAY_END_RESET;
+    return reset->cause == HBONE_RESET_BY_PEER &&
+           (reset->code == HBONE_NO_ERROR || reset->code == HBONE_CANCEL || reset->code == HBONE_STREAM_CLOSED ||
+               reset->code == HBONE_CONNECT_ERROR);
+}
+
+static void end_by_reset(struct stream_relay *relay, const struct hbone_reset *reset)
+{
+    if (reset->cause == HBONE_RESET_TUNNEL_LOST) {
+        end_relay(relay, RELAY_END_LOST, reset->reason);
+    } else if (reset->cause == HBONE_RESET_TUNNEL_CLOSED) {
+        end_relay(relay, RELAY_END_CUT, reset->reason);
+    } else if (is_departure(reset)) {
+        end_relay(relay, RELAY_END_RESET, reset->reason);
+    } else {
+        char reason[160];
+        snprintf(reason, sizeof reason, "io error: stream reset: %s", reset->reason);
+        end_relay(relay, RELAY_END_LOST, reason);
     }
 }
 
 void stream_relay_on_reset(struct stream_relay *relay, const struct hbone_reset *reset)
 {
     if (!reset->is_orderly) {
-        end_relay(relay, end_of_reset(reset->cause), reset->reason);
+        end_by_reset(relay, reset);
         return;
     }
     /* The peer has sent everything and wants no more: what it sent is still to be delivered. */

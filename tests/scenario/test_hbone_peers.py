@@ -18,8 +18,8 @@ from tests.lab.ztunnel import Ztunnel, service, workload
 
 VIP = "10.96.77.30"
 CLIENT, PEER, SERVER = "10.77.1.10", "10.77.2.30", "10.77.2.20"
-ECHO, REFUSES, RESETS = 8080, 8503, 8001
-CANCEL, PROTOCOL_ERROR = 8, 1
+ECHO, REFUSES, RESETS, BREAKS = 8080, 8503, 8001, 8002
+CANCEL, PROTOCOL_ERROR, INTERNAL_ERROR = 8, 1, 2
 BAGGAGE = "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8s.deployment.name={0},service.name={0},service.version=latest"
 SETTING = h2.settings.SettingCodes
 
@@ -30,22 +30,22 @@ class Handler:
     def __init__(self):
         self.pending = {}
         self.ended = set()
-        self.resetting = set()
+        self.resetting = {}
 
     def __call__(self, connection, stream_id, headers):
         port = int(headers[":authority"].rsplit(":", 1)[1])
         status = "503" if port == REFUSES else "200"
         connection.h2.send_headers(stream_id, [(":status", status)], end_stream=port == REFUSES)
         connection.flush()
-        if port == RESETS:
-            self.resetting.add((connection, stream_id))
+        if port in (RESETS, BREAKS):
+            self.resetting[connection, stream_id] = CANCEL if port == RESETS else INTERNAL_ERROR
         elif port == ECHO:
             self.pending[connection, stream_id] = bytearray()
 
     def on_event(self, connection, event):
         key = (connection, getattr(event, "stream_id", 0))
         if isinstance(event, h2.events.DataReceived) and key in self.resetting:
-            connection.h2.reset_stream(event.stream_id, CANCEL)
+            connection.h2.reset_stream(event.stream_id, self.resetting[key])
         elif isinstance(event, h2.events.DataReceived) and key in self.pending:
             self.pending[key] += event.data
         elif isinstance(event, h2.events.StreamEnded):
@@ -178,6 +178,15 @@ def test_a_reset_stream_is_a_reset_at_the_application(peers):
     with peers.dial(RESETS) as connection:
         connection.sendall(b"question")
         assert read_to_end(connection) == (b"", "rst")
+    assert "error=" not in peers.out.access("connection complete", f"dst.hbone_addr={PEER}:{RESETS}")[0]
+
+
+def test_a_stream_that_breaks_is_an_error_in_the_log(peers):
+    with peers.dial(BREAKS) as connection:
+        connection.sendall(b"question")
+        assert read_to_end(connection) == (b"", "rst")
+    peers.out.access("\terror\t", "connection complete", f"dst.hbone_addr={PEER}:{BREAKS}",
+                     'error="receive: io error: stream reset: INTERNAL_ERROR"')
 
 
 def test_after_goaway_new_connections_use_a_new_tunnel_and_the_old_stream_goes_on(peers):
