@@ -30,8 +30,7 @@ struct grpc_channel_settings {
 
 struct grpc_channel *grpc_channel_new(
     struct loop *loop, struct buffer_pool *pool, const struct grpc_channel_settings *settings);
-/* Cancels every call (without on_end) and closes the connection. Not from inside one of its calls' callbacks other than
- * on_end. */
+/* Cancels every call (without on_end) and closes the connection. Allowed inside its calls' callbacks. */
 void grpc_channel_free(struct grpc_channel *channel);
 
 /* Lets its calls end, then frees it; no new call may be started. NULL is allowed. */

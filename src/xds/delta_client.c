@@ -332,6 +332,24 @@ static void send_subscription(struct delta_client *client, int type, struct byte
     writer_free(&message);
 }
 
+/* One that the control plane has not answered so far, and that nobody waits for any more. False: there is none. */
+static bool drop_abandoned_name(struct delta_client *client, int type)
+{
+    struct hash_map *names = client->types[type].pending;
+    size_t position = 0;
+    void *value;
+    struct bytes name;
+    while (hash_map_next(names, &position, &name, &value)) {
+        const struct pending_name *pending = value;
+        if (list_is_empty(&pending->waiters) && !pending->is_answered) {
+            send_subscription(client, type, name, false);
+            memory_free(hash_map_remove(names, name));
+            return true;
+        }
+    }
+    return false;
+}
+
 struct result delta_client_demand(
     struct delta_client *client, int type, struct bytes name, struct delta_waiter *waiter, bool *is_held)
 {
@@ -346,7 +364,7 @@ struct result delta_client_demand(
         return result_fail(RESULT_INVALID, "a resource name has 1 to %d bytes", RESOURCE_NAME_MAXIMUM_BYTES);
     }
     if (pending == NULL) {
-        if (hash_map_count(watched->pending) >= PENDING_MAXIMUM) {
+        if (hash_map_count(watched->pending) >= PENDING_MAXIMUM && !drop_abandoned_name(client, type)) {
             return result_fail(RESULT_LIMIT, "%d resources are already waited for", PENDING_MAXIMUM);
         }
         pending = NEW(struct pending_name);
@@ -361,20 +379,4 @@ struct result delta_client_demand(
 void delta_client_stop_waiting(struct delta_waiter *waiter)
 {
     list_remove(&waiter->link);
-}
-
-void delta_client_release(struct delta_client *client, int type, struct bytes name)
-{
-    const struct delta_consumer *consumer = &client->settings.consumer;
-    send_subscription(client, type, name, false);
-    if (client->is_walking) {
-        /* One change at a time: the open response takes the removal along. */
-        delta_response_add_removed(&client->response, name);
-        return;
-    }
-    if (version_table_remove(client->types[type].held, name)) {
-        consumer->begin(consumer->context, type);
-        consumer->remove(consumer->context, type, name);
-        consumer->commit(consumer->context, type);
-    }
 }

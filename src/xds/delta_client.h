@@ -79,11 +79,9 @@ struct delta_waiter {
     void (*on_answer)(struct delta_waiter *waiter, bool is_found);
 };
 /* Subscribes to the name if it is not subscribed yet and calls the waiter once it is answered: at once (true is returned, on_answer
- * is not called) when the resource is already held. RESULT_LIMIT when too many names are pending. */
+ * is not called) when the resource is already held. RESULT_LIMIT when too many names are waited for. */
 struct result delta_client_demand(
     struct delta_client *client, int type, struct bytes name, struct delta_waiter *waiter, bool *is_held);
 void delta_client_stop_waiting(struct delta_waiter *waiter); /* idempotent */
-/* Forgets an on-demand resource: unsubscribes, and the consumer gets a response that removes it. */
-void delta_client_release(struct delta_client *client, int type, struct bytes name);
 
 #endif

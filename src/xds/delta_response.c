@@ -127,12 +127,6 @@ static struct result keep_text(struct writer *text, struct bytes bytes)
     return result_ok();
 }
 
-void delta_response_add_removed(struct delta_response *response, struct bytes name)
-{
-    writer_add_varint(&response->removed, name.length);
-    writer_add_bytes(&response->removed, name);
-}
-
 static struct result take_removed(struct delta_response *response, struct bytes name)
 {
     if (response->removed.length + name.length > DELTA_REMOVED_MAXIMUM_BYTES) {
@@ -143,7 +137,8 @@ static struct result take_removed(struct delta_response *response, struct bytes 
     }
     /* Nothing we hold has a longer name. */
     if (name.length > 0 && name.length <= RESOURCE_NAME_MAXIMUM_BYTES) {
-        delta_response_add_removed(response, name);
+        writer_add_varint(&response->removed, name.length);
+        writer_add_bytes(&response->removed, name);
     }
     return result_ok();
 }

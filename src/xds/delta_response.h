@@ -43,8 +43,6 @@ struct result delta_response_end(const struct delta_response *response);
 /* The other names of a resource, which istiod gives for what was asked for by address: start with a cursor over `message`. */
 bool delta_wire_resource_next_alias(struct cursor *cursor, struct bytes *alias);
 
-/* One more name to remove, as if the control plane had said so. */
-void delta_response_add_removed(struct delta_response *response, struct bytes name);
 /* The removed names one after the other: start with a cursor over `removed`. */
 bool delta_response_next_removed(struct cursor *cursor, struct bytes *name);
 

@@ -84,6 +84,15 @@ static const char *refusal_of(const struct delta_wire_resource *resource)
     return resource->has_payload ? NULL : "XDS payload without resource";
 }
 
+/* Its type may be unknown: it is there, as far as the sweep is concerned, and whoever waits for it gets nothing. */
+static void note_unread(struct delta_client *client, struct bytes name)
+{
+    for (size_t i = 0; i < client->settings.type_count; i++) {
+        version_table_unmark(client->types[i].held, name);
+        note_answer(&client->types[i], name, false);
+    }
+}
+
 static void on_resource(void *context, const struct delta_wire_resource *resource)
 {
     struct delta_client *client = context;
@@ -92,6 +101,7 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
     const char *refusal = refusal_of(resource);
     if (refusal != NULL) {
         reject(client, resource->name, refusal);
+        note_unread(client, resource->name);
         return;
     }
     int type = find_type(client, resource->type_url);
@@ -111,7 +121,7 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
     /* A control plane that starts again sends everything; what is already applied need not be decoded again. */
     uint64_t fingerprint = client->settings.types[type].skips_unchanged ? hash_bytes(resource->value) : 0;
     if (version_table_put_unchanged(client->types[type].held, resource->name, resource->version, fingerprint)) {
-        note_answer(&client->types[type], resource->name, true);
+        note_answers(client, resource, true);
         return;
     }
     const struct delta_resource shown = { resource->name, resource->version, resource->value };

@@ -11,6 +11,7 @@
 
 #define ADDRESS "type.googleapis.com/istio.workload.Address"
 #define AUTHORIZATION "type.googleapis.com/istio.security.Authorization"
+#define PENDING_NAMES 4096 /* that may be waited for at once */
 
 /* The client against a scripted server on the same loop; what the consumer is told becomes a line of text. */
 struct fixture {
@@ -153,6 +154,21 @@ static void add_resource(struct writer *response, const char *type_url, const ch
     protobuf_add_string(&resource, 1, bytes_of_string("1f"));
     protobuf_add_message(&resource, 2, writer_bytes(&any));
     protobuf_add_string(&resource, 3, bytes_of_string(name));
+    protobuf_add_message(response, 2, writer_bytes(&resource));
+    writer_free(&any);
+    writer_free(&resource);
+}
+
+static void add_resource_with_alias(struct writer *response, const char *name, const char *alias)
+{
+    struct writer any = writer_growing();
+    struct writer resource = writer_growing();
+    protobuf_add_string(&any, 1, bytes_of_string(ADDRESS));
+    protobuf_add_string(&any, 2, bytes_of_string("x"));
+    protobuf_add_message(&resource, 2, writer_bytes(&any));
+    protobuf_add_string(&resource, 3, bytes_of_string(name));
+    protobuf_add_string(&resource, 4, bytes_of_string("/10.0.0.4"));
+    protobuf_add_string(&resource, 4, bytes_of_string(alias));
     protobuf_add_message(response, 2, writer_bytes(&resource));
     writer_free(&any);
     writer_free(&resource);
@@ -361,21 +377,11 @@ static void an_alias_answers_who_asked_by_address(void **state)
     await_requests(fixture, 2);
     demand(fixture);
     await_requests(fixture, 3);
-    struct writer any = writer_growing();
-    struct writer resource = writer_growing();
     struct writer response = writer_growing();
-    protobuf_add_string(&any, 1, bytes_of_string(ADDRESS));
-    protobuf_add_string(&any, 2, bytes_of_string("x"));
-    protobuf_add_message(&resource, 2, writer_bytes(&any));
-    protobuf_add_string(&resource, 3, bytes_of_string("shop/web.example"));
-    protobuf_add_string(&resource, 4, bytes_of_string("/10.0.0.4"));
-    protobuf_add_string(&resource, 4, bytes_of_string("/10.0.0.5"));
-    protobuf_add_message(&response, 2, writer_bytes(&resource));
+    add_resource_with_alias(&response, "shop/web.example", "/10.0.0.5");
     respond(fixture, &response, ADDRESS);
     assert_int_equal(fixture->answers, 1);
     assert_true(fixture->was_found);
-    writer_free(&any);
-    writer_free(&resource);
 }
 
 static void a_demanded_resource_that_does_not_exist_is_answered_too(void **state)
@@ -392,18 +398,78 @@ static void a_demanded_resource_that_does_not_exist_is_answered_too(void **state
     assert_string_equal(writer_string(&fixture->told), "begin0 commit;");
 }
 
-static void a_released_resource_is_unsubscribed_and_removed(void **state)
+/* What is held by its own name is asked for by an address: the answer brings nothing new, and is an answer all the same. */
+static void an_alias_of_unchanged_contents_answers_too(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct writer first = writer_growing(), again = writer_growing();
+    add_resource_with_alias(&first, "shop/web.example", "/10.0.0.5");
+    respond(fixture, &first, ADDRESS);
+    demand(fixture);
+    await_requests(fixture, 4);
+    add_resource_with_alias(&again, "shop/web.example", "/10.0.0.5");
+    respond(fixture, &again, ADDRESS);
+    assert_int_equal(fixture->answers, 1);
+    assert_true(fixture->was_found);
+    assert_string_equal(writer_string(&fixture->told), "begin0 +shop/web.example commit;begin0 commit;");
+}
+
+static void a_resource_refused_unread_answers_who_waits_for_it(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    demand(fixture);
+    await_requests(fixture, 3);
+    struct writer resource = writer_growing(), response = writer_growing();
+    protobuf_add_string(&resource, 3, bytes_of_string("/10.0.0.5")); /* and no payload */
+    protobuf_add_message(&response, 2, writer_bytes(&resource));
+    writer_free(&resource);
+    respond(fixture, &response, ADDRESS);
+    assert_true(last_request_has(fixture, "/10.0.0.5: XDS payload without resource"));
+    assert_int_equal(fixture->answers, 1);
+    assert_false(fixture->was_found);
+}
+
+static void names_nobody_waits_for_any_more_make_room_for_others(void **state)
+{
+    struct fixture *fixture = *state;
+    await_requests(fixture, 2);
+    struct delta_waiter *AUTO_FREE waiters = memory_allocate_zeroed(PENDING_NAMES + 1, sizeof *waiters);
+    char name[32];
+    bool is_held;
+    for (size_t i = 0; i < PENDING_NAMES; i++) {
+        snprintf(name, sizeof name, "/%zu", i);
+        struct result asked = delta_client_demand(fixture->client, 0, bytes_of_string(name), &waiters[i], &is_held);
+        assert_true(result_is_ok(&asked) && !is_held);
+    }
+    struct delta_waiter *last = &waiters[PENDING_NAMES];
+    struct result refused = delta_client_demand(fixture->client, 0, bytes_of_string("/last"), last, &is_held);
+    assert_int_equal(refused.code, RESULT_LIMIT);
+    for (size_t i = 0; i < PENDING_NAMES; i++) {
+        delta_client_stop_waiting(&waiters[i]);
+    }
+    struct result asked = delta_client_demand(fixture->client, 0, bytes_of_string("/last"), last, &is_held);
+    assert_true(result_is_ok(&asked) && !is_held);
+    await_requests(fixture, 2 + PENDING_NAMES + 2);
+    assert_true(last_request_has(fixture, "\x1a\x05/last"));
+    delta_client_stop_waiting(last);
+}
+
+static void a_response_that_does_not_decode_is_aborted_and_ends_the_stream(void **state)
 {
     struct fixture *fixture = *state;
     await_requests(fixture, 2);
     struct writer response = writer_growing();
-    add_resource(&response, ADDRESS, "a", "x");
-    respond(fixture, &response, ADDRESS);
-    delta_client_release(fixture->client, 0, bytes_of_string("a"));
+    add_resource(&response, AUTHORIZATION, "a", "x");
+    protobuf_add_string(&response, 2, bytes_of("\x0a\xff", 2)); /* a Resource that ends inside a field */
+    add_resource(&response, AUTHORIZATION, "b", "x");
+    assert_true(grpc_server_call_send_taking(fixture->call, &response));
+    await_streams(fixture, 2);
+    assert_string_equal(writer_string(&fixture->told), "begin1 +a abort;");
     await_requests(fixture, 4);
-    assert_true(last_request_has(fixture, "\x22\x01"
-                                          "a"));
-    assert_string_equal(writer_string(&fixture->told), "begin0 +a commit;begin0 -a commit;");
+    assert_true(last_request_has(fixture, "\x2a\x03\x0a\x01"
+                                          "a")); /* held, in no version */
 }
 
 int main(void)
@@ -421,7 +487,10 @@ int main(void)
         TEST(what_a_reconnect_left_out_is_dropped_unless_it_comes_again),
         TEST(an_alias_answers_who_asked_by_address),
         TEST(a_demanded_resource_that_does_not_exist_is_answered_too),
-        TEST(a_released_resource_is_unsubscribed_and_removed),
+        TEST(an_alias_of_unchanged_contents_answers_too),
+        TEST(a_resource_refused_unread_answers_who_waits_for_it),
+        TEST(names_nobody_waits_for_any_more_make_room_for_others),
+        TEST(a_response_that_does_not_decode_is_aborted_and_ends_the_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
