@@ -93,6 +93,12 @@ static void note_unread(struct delta_client *client, struct bytes name)
     }
 }
 
+static bool has_no_room(const struct version_table *held, struct bytes name)
+{
+    bool is_full = version_table_count(held) >= DELTA_RESOURCES_MAXIMUM || version_table_is_full(held);
+    return is_full && !version_table_has(held, name);
+}
+
 static void on_resource(void *context, const struct delta_wire_resource *resource)
 {
     struct delta_client *client = context;
@@ -112,9 +118,9 @@ static void on_resource(void *context, const struct delta_wire_resource *resourc
         client->contradicts_itself = true;
         return;
     }
-    const struct version_table *held = client->types[type].held;
-    if (version_table_count(held) >= DELTA_RESOURCES_MAXIMUM && !version_table_has(held, resource->name)) {
-        reject(client, resource->name, "decode: 1000000 resources are held already");
+    if (has_no_room(client->types[type].held, resource->name)) {
+        reject(client, resource->name, "decode: 1000000 resources, or 128 MiB of their names, are held already");
+        note_unread(client, resource->name);
         return;
     }
     begin_for_consumer(client, type);

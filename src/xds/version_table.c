@@ -38,6 +38,7 @@ struct version_table {
     size_t live_bytes;
     struct bytes *prefixes; /* by number - 1; 0 is none */
     size_t prefix_count;
+    size_t prefix_bytes;
     struct hash_map *prefix_numbers; /* the number in place of a value */
 };
 
@@ -75,6 +76,11 @@ void version_table_free(struct version_table *table)
 size_t version_table_count(const struct version_table *table)
 {
     return table->count;
+}
+
+bool version_table_is_full(const struct version_table *table)
+{
+    return table->live_bytes + table->dead_bytes + table->prefix_bytes >= VERSION_TABLE_MAXIMUM_BYTES;
 }
 
 static uint8_t *entry_at(const struct version_table *table, uint32_t handle)
@@ -246,6 +252,7 @@ static size_t share_prefix(struct version_table *table, struct bytes name, size_
         memcpy(copy, prefix.data, prefix.length);
         table->prefixes[table->prefix_count] = bytes_of(copy, prefix.length);
         number = ++table->prefix_count;
+        table->prefix_bytes += prefix.length;
         hash_map_put(table->prefix_numbers, prefix, (void *)(uintptr_t)number);
     }
     *prefix_bytes = number != 0 ? prefix.length : 0;
@@ -382,10 +389,10 @@ uint32_t version_table_put(struct version_table *table, struct bytes name, struc
 
 void version_table_forget_version(struct version_table *table, uint32_t handle)
 {
-    const uint8_t *entry = entry_at(table, handle);
-    if (!(entry[0] & ENTRY_IS_DEAD)) {
-        uint8_t memory[RESOURCE_NAME_MAXIMUM_BYTES];
-        (void)version_table_put(table, name_of(table, entry, memory), bytes_of("", 0), 0);
+    uint8_t memory[RESOURCE_NAME_MAXIMUM_BYTES];
+    struct bytes name = name_of(table, entry_at(table, handle), memory);
+    if (version_table_has(table, name)) {
+        (void)version_table_put(table, name, bytes_of("", 0), 0);
     }
 }
 

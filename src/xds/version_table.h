@@ -9,6 +9,7 @@
 
 #define RESOURCE_NAME_MAXIMUM_BYTES 4096
 #define VERSION_MAXIMUM_BYTES 254
+#define VERSION_TABLE_MAXIMUM_BYTES (128u * 1024 * 1024)
 
 struct version_table;
 
@@ -16,6 +17,8 @@ struct version_table *version_table_new(void);
 void version_table_free(struct version_table *table);
 
 size_t version_table_count(const struct version_table *table);
+/* VERSION_TABLE_MAXIMUM_BYTES of names and versions are held, replaced ones included. Nothing new is to be put then. */
+bool version_table_is_full(const struct version_table *table);
 bool version_table_has(const struct version_table *table, struct bytes name);
 
 /* Sets the version and takes away the mark. The name is at most RESOURCE_NAME_MAXIMUM_BYTES long and not empty. `fingerprint` is of
@@ -24,7 +27,7 @@ uint32_t version_table_put(struct version_table *table, struct bytes name, struc
 /* The same, but only when the name is held with this very fingerprint; else false, and nothing is changed. */
 bool version_table_put_unchanged(
     struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint);
-/* Makes the version empty and forgets the fingerprint. */
+/* Makes the version of the name put then empty, and forgets the fingerprint. */
 void version_table_forget_version(struct version_table *table, uint32_t handle);
 bool version_table_remove(struct version_table *table, struct bytes name); /* whether it was there */
 

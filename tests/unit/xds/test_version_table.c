@@ -83,6 +83,44 @@ static void a_forgotten_version_is_empty_and_its_name_stays(void **state)
     version_table_free(table);
 }
 
+/* A response that is cut may have brought the same contents once more, in a version that did not fit into the old place. */
+static void a_version_is_forgotten_wherever_its_entry_has_moved(void **state)
+{
+    (void)state;
+    struct version_table *table = version_table_new();
+    uint32_t handle = version_table_put(table, bytes_of_string("a"), bytes_of_string("1"), 7);
+    assert_true(version_table_put_unchanged(table, bytes_of_string("a"), bytes_of_string("not hex"), 7));
+    version_table_forget_version(table, handle);
+    assert_string_equal(version_of(table, "a"), "");
+    uint32_t removed = version_table_put(table, bytes_of_string("b"), bytes_of_string("1"), 7);
+    assert_true(version_table_remove(table, bytes_of_string("b")));
+    version_table_forget_version(table, removed);
+    assert_false(version_table_has(table, bytes_of_string("b")));
+    version_table_free(table);
+}
+
+/* Handles are 32 bits, and memory is not for names. */
+static void it_is_full_at_its_bound_whatever_the_names_are(void **state)
+{
+    (void)state;
+    char name[RESOURCE_NAME_MAXIMUM_BYTES + 1];
+    memset(name, 'n', sizeof name - 1);
+    for (int slash = 0; slash < 2; slash++) {
+        struct version_table *table = version_table_new();
+        size_t count = 0;
+        while (!version_table_is_full(table) && count < 100000) {
+            int length = snprintf(name, sizeof name, "%zu", count++);
+            name[length] = 'n';
+            name[sizeof name - 2] = slash ? '/' : 'n'; /* all of it is a beginning to share, or none */
+            name[sizeof name - 1] = '\0';
+            put(table, name, "1");
+        }
+        assert_in_range(count, 10000, 40000);
+        assert_int_equal(version_table_count(table), count);
+        version_table_free(table);
+    }
+}
+
 /* Every operation against a plain hash map. */
 static void it_agrees_with_a_plain_map_over_many_changes(void **state)
 {
@@ -174,6 +212,8 @@ int main(void)
         cmocka_unit_test(a_version_too_long_to_keep_becomes_empty),
         cmocka_unit_test(marks_last_until_the_next_put),
         cmocka_unit_test(a_forgotten_version_is_empty_and_its_name_stays),
+        cmocka_unit_test(a_version_is_forgotten_wherever_its_entry_has_moved),
+        cmocka_unit_test(it_is_full_at_its_bound_whatever_the_names_are),
         cmocka_unit_test(contents_are_unchanged_only_while_their_fingerprint_is_held),
         cmocka_unit_test(fingerprints_survive_tidying),
         cmocka_unit_test(it_agrees_with_a_plain_map_over_many_changes),
