@@ -101,6 +101,10 @@ void hbone_session_abort(struct hbone_session *session, const char *reason)
         session->state = HBONE_SESSION_ENDED;
         session->end_cause = HBONE_RESET_TUNNEL_CLOSED;
         hbone_streams_raise_lost(session, reason);
+    } else if (session->state == HBONE_SESSION_ENDING) {
+        /* Decided in this turn; its end will not come to carry it out. */
+        session->state = HBONE_SESSION_ENDED;
+        hbone_streams_raise_lost(session, session->end_reason);
     }
     hbone_session_leave(session);
     hbone_session_free(session);

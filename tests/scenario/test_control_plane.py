@@ -69,6 +69,7 @@ def test_it_subscribes_to_addresses_then_policies_and_says_who_it_is(lab):
 
 def test_each_response_is_acknowledged_once(lab):
     for type_url in (ADDRESS, AUTHORIZATION):
+        lab.plane.wait(lambda p: p.answers(type_url))
         answers = lab.plane.answers(type_url)
         assert len(answers) == 1 and not answers[0].HasField("error_detail") and not answers[0].HasField("node")
 

@@ -335,6 +335,22 @@ static void abort_resets_streams_at_once(void **state)
     tunnel_free(tunnel);
 }
 
+/* Both within one turn: what the first had decided, the second must not swallow. */
+static void abort_of_a_closing_session_resets_its_streams_too(void **state)
+{
+    (void)state;
+    struct tunnel *tunnel = client();
+    struct consumer *consumer = tunnel_connect(tunnel, "a:1");
+    tunnel_turn(tunnel);
+    hbone_session_close(tunnel->session, "the address belongs to another workload now");
+    hbone_session_abort(tunnel->session, "the pod is gone");
+    tunnel->session = NULL;
+    assert_int_equal(consumer->resets, 1);
+    assert_int_equal(consumer->reset.cause, HBONE_RESET_TUNNEL_CLOSED);
+    assert_null(hbone_stream_session(consumer->stream));
+    tunnel_free(tunnel);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +375,7 @@ int main(void)
         cmocka_unit_test(table_size_is_told_again_when_the_peer_changes_its_limit),
         cmocka_unit_test(drained_client_says_goaway_after_its_last_stream),
         cmocka_unit_test(abort_resets_streams_at_once),
+        cmocka_unit_test(abort_of_a_closing_session_resets_its_streams_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
