@@ -23,7 +23,7 @@ void discovery_dump_sync(const struct discovery *discovery, struct json_writer *
                 continue;
             }
             char time[40];
-            clock_format_rfc3339(watch->sent_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+            clock_format_rfc3339_s(watch->sent_at_s, time);
             json_write_key(json, DISCOVERY_TYPES[type].url);
             json_write_object_begin(json);
             json_write_member_string(json, "acked", watch->is_acknowledged ? watch->nonce : "");
@@ -47,7 +47,7 @@ void discovery_dump_connections(const struct discovery *discovery, struct json_w
         const struct discovery_stream *stream = LIST_ENTRY(link, struct discovery_stream, link);
         char peer[SOCKET_ADDRESS_TEXT_SIZE];
         char time[40];
-        clock_format_rfc3339(stream->connected_at_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+        clock_format_rfc3339_s(stream->connected_at_s, time);
         json_write_object_begin(json);
         json_write_member_string(json, "address", socket_address_format(grpc_server_call_peer(stream->call), peer));
         json_write_member_string(json, "connectedAt", time);

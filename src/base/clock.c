@@ -29,6 +29,19 @@ int64_t clock_wall_s(void)
     return clock_wall_ns() / (int64_t)NANOSECONDS_PER_SECOND;
 }
 
+static size_t format_date(time_t seconds, char out[static 40])
+{
+    struct tm broken_down = { 0 };
+    (void)gmtime_r(&seconds, &broken_down);
+    return strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &broken_down);
+}
+
+void clock_format_rfc3339_s(int64_t wall_s, char out[static 40])
+{
+    size_t length = format_date(wall_s, out);
+    snprintf(out + length, 40 - length, "Z");
+}
+
 void clock_format_rfc3339(int64_t wall_ns, int fraction_digits, char out[static 40])
 {
     const int64_t second = (int64_t)NANOSECONDS_PER_SECOND;
@@ -38,9 +51,7 @@ void clock_format_rfc3339(int64_t wall_ns, int fraction_digits, char out[static 
         fraction += second;
         seconds--;
     }
-    struct tm broken_down;
-    gmtime_r(&seconds, &broken_down);
-    size_t length = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &broken_down);
+    size_t length = format_date(seconds, out);
     if (fraction_digits > 0) {
         char digits[16];
         snprintf(digits, sizeof digits, "%09lld", (long long)fraction);

@@ -18,6 +18,8 @@ int64_t clock_wall_s(void);
 
 /* "2026-08-20T10:11:12.123456Z" for `fraction_digits` 6, "2026-08-20T10:11:12Z" for 0. `out` holds 40 bytes. */
 void clock_format_rfc3339(int64_t wall_ns, int fraction_digits, char out[static 40]);
+/* Of whole seconds, which reach the year 9999 of certificates; nanoseconds end in 2262. */
+void clock_format_rfc3339_s(int64_t wall_s, char out[static 40]);
 
 /* RFC 3339 with `Z` or an offset, to nanoseconds since the epoch. */
 struct result clock_parse_rfc3339(const char *text, int64_t *wall_ns);

@@ -71,11 +71,11 @@ static struct result check_validity(const struct certificate_bundle *bundle, int
 {
     char time_text[40];
     if (now_s < bundle->not_before_s) {
-        clock_format_rfc3339(bundle->not_before_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time_text);
+        clock_format_rfc3339_s(bundle->not_before_s, time_text);
         return result_fail(RESULT_INVALID, "the certificate is not valid before %s", time_text);
     }
     if (now_s > bundle->not_after_s) {
-        clock_format_rfc3339(bundle->not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time_text);
+        clock_format_rfc3339_s(bundle->not_after_s, time_text);
         return result_fail(RESULT_INVALID, "the certificate expired at %s", time_text);
     }
     return result_ok();

@@ -120,12 +120,12 @@ static void come_back(struct posted *posted)
 {
     struct trip *trip = CONTAINER_OF(posted, struct trip, posted);
     struct certificate_cache *cache = trip->cache;
+    list_remove(&trip->link);
     struct cached_certificate *cached = cache != NULL ? find(cache, trip->identity) : NULL;
     if (cached == NULL) {
         free_trip(trip);
         return;
     }
-    list_remove(&trip->link);
     cached->is_asking = false;
     forget_certificate(cached);
     if (trip->certificate != NULL) {

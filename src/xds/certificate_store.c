@@ -18,7 +18,8 @@
 #define FAILING_FOR_LONG_MS (15 * 60 * 1000)
 #define RENEWAL_LEAST_S 60
 #define NO_LONGER_NEEDED "the identity is no longer needed"
-#define ALARM_MOST_MS (60 * 60 * 1000) /* wall-clock jumps are noticed at the latest after this */
+#define FAR_FUTURE_S (100LL * 365 * 86400) /* a certificate without an end lives longer than nanoseconds can say */
+#define ALARM_MOST_MS (60 * 60 * 1000)     /* wall-clock jumps are noticed at the latest after this */
 
 /* One identity. It is in `queue` while a fetch is due and has no place yet, by priority and due time. */
 struct certificate_entry {
@@ -89,7 +90,8 @@ static void answer_waiters(struct certificate_entry *entry)
 static uint64_t steady_time_of(int64_t wall_s)
 {
     int64_t left_s = wall_s - clock_wall_s();
-    return clock_monotonic_ns() + (left_s > 0 ? (uint64_t)left_s * NANOSECONDS_PER_SECOND : 0);
+    left_s = left_s < 0 ? 0 : left_s > FAR_FUTURE_S ? FAR_FUTURE_S : left_s;
+    return clock_monotonic_ns() + (uint64_t)left_s * NANOSECONDS_PER_SECOND;
 }
 
 /* Half of its life. One that comes older than that (a clock, a file nobody renews) is not asked for again at once. */
@@ -135,11 +137,11 @@ static void fetch_failed(struct certificate_entry *entry, const struct result *f
     int64_t left_s = current != NULL ? current->bundle->not_after_s - clock_wall_s() : 0;
     if (left_s > 0) {
         char until[40];
-        clock_format_rfc3339(current->bundle->not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, until);
+        clock_format_rfc3339_s(current->bundle->not_after_s, until);
         log_print(LOG_INFO, LOG_TARGET,
             "%s: certificate renewal failed (%s) retaining existing valid certificate until %s", entry->identity,
             failure->message, until);
-        uint64_t expiry_ns = clock_monotonic_ns() + (uint64_t)left_s * NANOSECONDS_PER_SECOND;
+        uint64_t expiry_ns = steady_time_of(current->bundle->not_after_s);
         schedule(entry, CERTIFICATE_BACKGROUND, due_ns < expiry_ns ? due_ns : expiry_ns);
     } else {
         log_print(LOG_WARN, LOG_TARGET,

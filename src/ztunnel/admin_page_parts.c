@@ -255,7 +255,7 @@ static void write_certificate(const struct certificate_view *view, void *context
         uint64_t age_s = now_s > bundle->not_before_s ? (uint64_t)(now_s - bundle->not_before_s) : 0;
         html_add_number_cell(out, human_duration(age_s * NANOSECONDS_PER_SECOND, text), age_s);
         write_left(out, bundle, now_s);
-        clock_format_rfc3339(bundle->not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+        clock_format_rfc3339_s(bundle->not_after_s, time);
         html_add_cell_of(out, "a", time, NULL);
         html_add_cell_of(out, "a", bundle->serial, NULL);
     } else {

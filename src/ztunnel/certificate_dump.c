@@ -40,11 +40,11 @@ static void write_certificate(const struct x509_st *certificate, struct json_wri
     certificate_validity(certificate, &not_before_s, &not_after_s);
     char *AUTO_FREE serial = certificate_serial(certificate);
     json_write_object_begin(json);
-    clock_format_rfc3339(not_after_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+    clock_format_rfc3339_s(not_after_s, time);
     json_write_member_string(json, "expirationTime", time);
     write_pem(certificate, json);
     json_write_member_string(json, "serialNumber", serial);
-    clock_format_rfc3339(not_before_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+    clock_format_rfc3339_s(not_before_s, time);
     json_write_member_string(json, "validFrom", time);
     json_write_object_end(json);
 }

@@ -210,7 +210,7 @@ void debug_answer_policies(struct http1_exchange *exchange, const struct config_
 static void write_time(struct json_writer *json, const char *key, int64_t time_s)
 {
     char text[40];
-    clock_format_rfc3339(time_s * (int64_t)NANOSECONDS_PER_SECOND, 0, text);
+    clock_format_rfc3339_s(time_s, text);
     json_write_member_string(json, key, text);
 }
 

@@ -120,7 +120,7 @@ static void write_enrolment(const struct enrolment_report *report, struct json_w
     json_write_key(json, "enrolment");
     json_write_object_begin(json);
     if (report->checked_wall_s != 0) {
-        clock_format_rfc3339(report->checked_wall_s * (int64_t)NANOSECONDS_PER_SECOND, 0, time);
+        clock_format_rfc3339_s(report->checked_wall_s, time);
         json_write_member_string(json, "checked", time);
     }
     if (report->reason[0] != '\0') {

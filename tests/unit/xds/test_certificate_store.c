@@ -1,5 +1,6 @@
 #include "cmocka_all.h"
 
+#include "base/clock.h"
 #include "base/writer.h"
 #include "unit/xds/certificate_fixture.h"
 #include "xds/certificate_store.h"
@@ -163,6 +164,41 @@ static void a_certificate_is_renewed_at_half_its_life(void **state)
     assert_int_equal(fixture->source->started_count, 2);
 }
 
+/* From files, say: "no well-defined expiration" is the year 9999 (RFC 5280 4.1.2.5). */
+static void answer_for_ever(struct fixture *fixture, const char *identity, int64_t half_life_s)
+{
+    struct certificate_fetch *fetch = fixture->source->running[0];
+    struct tls_identity *certificate = scripted_certificate(fixture->source, identity, 3600);
+    certificate->bundle->not_before_s = clock_wall_s();
+    certificate->bundle->not_after_s = certificate->bundle->not_before_s + 2 * half_life_s;
+    scripted_take(fixture->source, 0);
+    fetch->on_done(fetch, certificate, NULL);
+}
+
+/* The middle of its life is 2^64 ns from now, and a little. */
+static void a_certificate_of_a_thousand_years_is_not_renewed_today(void **state)
+{
+    struct fixture *fixture = *state;
+    get(fixture, 0, ONE);
+    answer_for_ever(fixture, ONE, 18446744074);
+    turn_for(fixture, 600);
+    assert_int_equal(fixture->source->started_count, 1);
+}
+
+static void a_certificate_without_an_end_survives_a_failed_renewal(void **state)
+{
+    struct fixture *fixture = *state;
+    get(fixture, 0, ONE);
+    scripted_answer(fixture->source, ONE, 3);
+    turn_for(fixture, 1400);
+    assert_int_equal(fixture->source->started_count, 2);
+    fixture->waiters[0].certificate->bundle->not_after_s = 253402300799;
+    scripted_answer(fixture->source, ONE, 0);
+    turn_for(fixture, 300); /* the first retry comes after 800 ms at the earliest */
+    assert_int_equal(fixture->source->started_count, 2);
+    assert_non_null(get(fixture, 1, ONE)->certificate);
+}
+
 static void a_valid_certificate_survives_a_failed_renewal(void **state)
 {
     struct fixture *fixture = *state;
@@ -241,6 +277,8 @@ int main(void)
         TEST(a_hanging_fetch_delays_no_other_identity),
         TEST(at_most_eight_fetches_run_and_urgent_ones_go_first),
         TEST(a_certificate_is_renewed_at_half_its_life),
+        TEST(a_certificate_of_a_thousand_years_is_not_renewed_today),
+        TEST(a_certificate_without_an_end_survives_a_failed_renewal),
         TEST(a_valid_certificate_survives_a_failed_renewal),
         TEST(an_expired_certificate_is_not_kept),
         TEST(a_forgotten_identity_tells_its_waiters_and_stops_its_fetch),
