@@ -73,7 +73,7 @@ static UNUSED_HELPER void make_worker(struct proxy_rig *rig)
     list_initialise(&worker->walks);
     worker->loop = loop_new();
     worker->buffers = buffer_pool_new();
-    worker->sources = source_accounts_new();
+    rig->shared.sources = source_accounts_new();
     worker->metrics = metric_shard_new(rig->shared.metrics);
     worker->broker = broker_client_new(rig->shared.broker, 0, worker->loop);
     for (int i = 0; i < 2; i++) {
@@ -129,7 +129,7 @@ static UNUSED_HELPER void proxy_rig_end(struct proxy_rig *rig)
     loop_account_close(rig->worker.loop, &pod->turns);
     pod_information_free(&pod->information);
     broker_client_free(rig->worker.broker);
-    source_accounts_free(rig->worker.sources);
+    source_accounts_free(rig->shared.sources);
     buffer_pool_free(rig->worker.buffers);
     refusals_free(rig->worker.refusals);
     loop_free(rig->worker.loop);
