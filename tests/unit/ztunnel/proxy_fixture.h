@@ -86,6 +86,8 @@ static UNUSED_HELPER void make_pod(struct proxy_rig *rig, const struct hbone_poo
     struct pod *pod = &rig->pod;
     pod->worker = &rig->worker;
     pod->state = POD_RUNNING;
+    pod->totals = NEW_LINES(struct pod_totals);
+    pod->account.pinned.whole = &rig->worker.pinned;
     pod->information = (struct pod_information){ string_duplicate("uid-1"), string_duplicate("client"),
         string_duplicate("default"), string_duplicate("default") };
     loop_account_initialise(&pod->turns);
@@ -128,6 +130,7 @@ static UNUSED_HELPER void proxy_rig_end(struct proxy_rig *rig)
     assert_int_equal(rig->worker.live_connections[0] + rig->worker.live_connections[1], 0);
     loop_account_close(rig->worker.loop, &pod->turns);
     pod_information_free(&pod->information);
+    memory_free(pod->totals);
     broker_client_free(rig->worker.broker);
     source_accounts_free(rig->shared.sources);
     buffer_pool_free(rig->worker.buffers);
