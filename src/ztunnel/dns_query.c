@@ -73,8 +73,8 @@ static void log_query(const struct dns_query *query, const char *result, size_t 
     }
     const struct workload *client = query->client;
     LOG_EVENT(LOG_DEBUG, "dns", NULL, LOG_STRING("src.workload", workload_text(client, WORKLOAD_NAME)),
-        LOG_STRING("src.namespace", workload_text(client, WORKLOAD_NAMESPACE)), LOG_DISPLAY("query", type),
-        LOG_DISPLAY("domain", domain), LOG_STRING("result", result), LOG_NUMBER("endpoints", endpoints));
+        LOG_STRING("src.namespace", workload_text(client, WORKLOAD_NAMESPACE)), LOG_STRING("query", type),
+        LOG_STRING("domain", domain), LOG_STRING("result", result), LOG_NUMBER("endpoints", endpoints));
 }
 
 struct dns_labels {

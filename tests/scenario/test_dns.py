@@ -199,7 +199,7 @@ def test_a_failure_upstream_is_servfail_before_the_client_gives_up(world, argume
     start = time.monotonic()
     assert "status: SERVFAIL" in world.dig("+timeout=5", *arguments)
     assert time.monotonic() - start < 4.9 * PATIENCE
-    world.ztunnel.program.wait_line("\tdns\t", f"domain={arguments[-1]}", f'result="{result}')
+    world.ztunnel.program.wait_line("\tdns\t", f'domain="{arguments[-1]}', f'result="{result}')
 
 
 @pytest.mark.parametrize("message, code", [
@@ -265,7 +265,7 @@ def test_metrics_count_queries_by_type_transport_and_client(world):
     for family, more in (("istio_dns_requests_total", 3), ("istio_dns_upstream_requests_total", 2), ("istio_dns_upstream_failures_total", 1),
                          ("istio_dns_upstream_request_duration_seconds_count", 2)):
         assert value(family, after) == value(family, before) + more, family
-    world.ztunnel.program.wait_line("\tdns\t", 'src.workload="client" src.namespace="default" query=A domain=dual.default.svc.cluster.local. result="success"')
+    world.ztunnel.program.wait_line("\tdns\t", 'src.workload="client" src.namespace="default" query="A" domain="dual.default.svc.cluster.local." result="success"')
 
 
 def test_a_flood_of_hanging_queries_leaves_names_of_the_mesh_answered(world):

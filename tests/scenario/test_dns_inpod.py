@@ -53,7 +53,7 @@ def test_a_program_in_a_pod_reaches_a_service_by_name(world):
     wait_until(lambda: world.web.run("curl", "-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "http://catalogue/", check=False) == "200", 20,
                "the catalogue to answer")
     assert not world.seen("catalogue")
-    world.mesh.ztunnels["n1"].wait_line("\tdns\t", 'src.workload="web-1" src.namespace="shop"', "domain=catalogue.shop.svc.cluster.local.", '"success"')
+    world.mesh.ztunnels["n1"].wait_line("\tdns\t", 'src.workload="web-1" src.namespace="shop"', 'domain="catalogue.shop.svc.cluster.local."', '"success"')
 
 
 @pytest.mark.parametrize("transport, protocol", [("+notcp", "udp"), ("+tcp", "tcp")])
