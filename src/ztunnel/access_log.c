@@ -42,11 +42,11 @@ static const char *workload_title(const struct workload *workload)
     return name[0] != '\0' ? name : workload_text(workload, WORKLOAD_CANONICAL_NAME);
 }
 
-/* The pod's own name is not known of a peer that described itself: its owner's stands for it. */
+/* The pod's own name is not known of a peer that described itself: its canonical service stands for it (management §9.1). */
 static void add_described(struct access_line *line, const struct described_peer *peer, const char *workload_field,
     const char *namespace_field)
 {
-    add_text(line, workload_field, peer->workload_name[0] != '\0' ? peer->workload_name : peer->canonical_name);
+    add_text(line, workload_field, peer->canonical_name[0] != '\0' ? peer->canonical_name : peer->workload_name);
     add_text(line, namespace_field, peer->namespace_);
 }
 
