@@ -249,6 +249,10 @@ class Server:
 
     def stop(self):
         self.is_stopping = True
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts, which would keep the port taken
+        except OSError:
+            pass
         self.listener.close()
         for connection in self.connections:
             connection.close()
