@@ -95,6 +95,7 @@ class ControlPlane:
         self.ca_handler = ca_handler
         self.auto_answer = True
         self.on_demand = None  # request -> (resources with aliases, removed names) or None, for Address requests
+        self.refusal = None  # (status, message) to end every new stream with at once
         self.nonce = 0
         self.changed = threading.Condition()
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
@@ -126,6 +127,8 @@ class ControlPlane:
         return Both()
 
     def _delta(self, requests, context):
+        if self.refusal:
+            context.abort(*self.refusal)
         stream = Stream(context)
         with self.changed:
             self.streams.append(stream)

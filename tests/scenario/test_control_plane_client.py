@@ -208,6 +208,38 @@ def test_errors_lengthen_the_wait_and_name_the_status(place, session):
     program.wait_line("XDS client error: gRPC error status: InvalidArgument", "retrying in 20ms")
 
 
+@pytest.mark.parametrize("status, line, reason", [
+    (grpc.StatusCode.UNKNOWN, "\tXDS client terminated: gRPC error status: Unknown, message: \"scripted\"", "Reconnect"),
+    (grpc.StatusCode.CANCELLED, "\tXDS client terminated: gRPC error status: Cancelled", "Reconnect"),
+    (grpc.StatusCode.DEADLINE_EXCEEDED, "\tXDS client terminated: gRPC error status: DeadlineExceeded", "Reconnect"),
+    (grpc.StatusCode.UNAVAILABLE, "\tXDS client error: gRPC error status: Unavailable", "Error"),
+    (grpc.StatusCode.PERMISSION_DENIED, "\tXDS client error: gRPC error status: PermissionDenied", "Error"),
+    (None, "\tXDS client complete", "Complete"),
+])
+def test_the_end_of_a_stream_is_said_and_counted_by_its_reason(place, session, status, line, reason):
+    plane, program = session
+    plane.streams[0].send(status)
+    plane.wait(lambda p: len(p.streams) > 1)
+    program.wait_line(line)
+    metrics = place.namespace.run("curl", "-s", "-m", "5", "http://127.0.0.1:15020/metrics")
+    assert f'istio_xds_connection_terminations_total{{reason="{reason}"}} 1' in metrics
+
+
+def test_a_control_plane_that_refuses_at_once_counts_as_a_failed_connection(place):
+    plane = place.control_plane()
+    plane.refusal = (grpc.StatusCode.UNAUTHENTICATED, "authentication failure")
+    program = place.ztunnel(plane)
+    program.wait_line("XDS client connection error: gRPC connection error connecting to https://localhost:", "status: Unauthenticated",
+                      'message: "authentication failure" (hint: check the control plane logs for more information)', "retrying in 20ms")
+    program.wait_line("retrying in 40ms")
+    metrics = place.namespace.run("curl", "-s", "-m", "5", "http://127.0.0.1:15020/metrics")
+    assert 'istio_xds_connection_terminations_total{reason="ConnectionError"}' in metrics
+    plane.refusal = None
+    plane.wait(lambda p: p.answers(ADDRESS))
+    program.assert_clean()
+    plane.stop()
+
+
 def test_the_state_is_kept_while_the_control_plane_is_away(place, session):
     plane, program = session
     plane.stop()
