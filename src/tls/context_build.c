@@ -2,6 +2,7 @@
 
 #include "tls/certificate_path.h"
 #include "tls/handshake_secrets.h"
+#include "tls/mesh_library.h"
 #include "tls/openssl_error.h"
 #include "tls/openssl_layer.h"
 #include "tls/policy.h"
@@ -133,7 +134,7 @@ struct result tls_context_build(const struct context_plan *plan, struct ssl_ctx_
 {
     *context = NULL;
     ERR_clear_error();
-    SSL_CTX *built = SSL_CTX_new(TLS_method());
+    SSL_CTX *built = SSL_CTX_new_ex(plan->is_for_mesh ? mesh_library() : NULL, NULL, TLS_method());
     openssl_must(built != NULL, "make a context");
     set_protocol(built, plan->allows_tls12);
     set_behaviour(built);

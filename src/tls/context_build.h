@@ -13,6 +13,7 @@ struct context_plan {
     const struct certificate_bundle *own; /* key and chain to show; NULL: none */
     const struct certificate_list *roots; /* NULL: the system's */
     enum peer_certificate peer_certificate;
+    bool is_for_mesh;     /* made in mesh_library(): many handshakes, of few kinds */
     bool catches_secrets; /* for records of our own: see handshake_secrets.h */
 };
 

@@ -15,6 +15,7 @@ struct result tls_identity_new(struct certificate_bundle *bundle, struct tls_ide
         .own = bundle,
         .roots = &bundle->roots,
         .peer_certificate = PEER_CERTIFICATE_REQUIRED,
+        .is_for_mesh = true,
         .catches_secrets = tls_record_cipher() != NULL,
     };
     SSL_CTX *context = NULL;

@@ -76,6 +76,49 @@ static int alert_error(int error)
     return error == X509_V_ERR_CERT_NOT_YET_VALID ? X509_V_ERR_CERT_HAS_EXPIRED : error;
 }
 
+/* libssl looks at the key of the first certificate of this list after the verification. */
+static void put_certificate(X509_STORE_CTX *check, int index, X509 *certificate)
+{
+    STACK_OF(X509) *sent = X509_STORE_CTX_get0_untrusted(check);
+    X509 *replaced = sk_X509_value(sent, index);
+    (void)sk_X509_set(sent, index, certificate);
+    if (X509_STORE_CTX_get0_cert(check) == replaced) {
+        X509_STORE_CTX_set_cert(check, certificate);
+    }
+    X509_free(replaced);
+}
+
+static bool has_key(const X509 *certificate)
+{
+    (void)ERR_set_mark();
+    bool is_decoded = X509_get0_pubkey(certificate) != NULL;
+    (void)ERR_pop_to_mark();
+    return is_decoded;
+}
+
+/* In the default library context, with its key; NULL: not even the second time. */
+static X509 *parse_again(const X509 *certificate)
+{
+    unsigned char *der = NULL;
+    int length = i2d_X509(certificate, &der);
+    const unsigned char *at = der;
+    X509 *parsed = length > 0 ? d2i_X509(NULL, &at, length) : NULL;
+    OPENSSL_free(der);
+    return parsed;
+}
+
+/* Certificates of the mesh come without their keys (mesh_library.h). */
+static void decode_keys(X509_STORE_CTX *check)
+{
+    STACK_OF(X509) *sent = X509_STORE_CTX_get0_untrusted(check);
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        X509 *certificate = has_key(sk_X509_value(sent, i)) ? NULL : parse_again(sk_X509_value(sent, i));
+        if (certificate != NULL) {
+            put_certificate(check, i, certificate);
+        }
+    }
+}
+
 static int verify_anew(struct tls_verification *verification, X509_STORE_CTX *check)
 {
     int sent = sk_X509_num(X509_STORE_CTX_get0_untrusted(check));
@@ -84,6 +127,7 @@ static int verify_anew(struct tls_verification *verification, X509_STORE_CTX *ch
             string_format("invalid peer certificate: a chain of %d certificates, at most %d are accepted", sent,
                 CERTIFICATE_CHAIN_MAXIMUM));
     }
+    decode_keys(check);
     if (X509_verify_cert(check) != 1) {
         int error = X509_STORE_CTX_get_error(check);
         ERR_clear_error();
@@ -114,7 +158,9 @@ static int check_chain(
     bool is_for_server = verification->kind == VERIFY_IDENTITIES;
     struct chain_digest digest =
         chain_digest_of_peer(X509_STORE_CTX_get0_untrusted(check), verification->roots, is_for_server);
-    if (verified_chains_know(&digest, now_s)) {
+    X509 *known = verified_chains_find(&digest, now_s);
+    if (known != NULL) {
+        put_certificate(check, 0, known);
         return 1;
     }
     if (!verify_anew(verification, check)) {

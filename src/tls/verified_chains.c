@@ -12,6 +12,7 @@
 
 struct chain_entry {
     struct chain_digest digest;
+    X509 *peer;
     int64_t from_s, until_s; /* until 0: free */
     uint64_t last_use;
 };
@@ -92,19 +93,21 @@ static struct chain_entry *find(const struct chain_digest *digest)
     return NULL;
 }
 
-bool verified_chains_know(const struct chain_digest *digest, int64_t now_s)
+struct x509_st *verified_chains_find(const struct chain_digest *digest, int64_t now_s)
 {
+    X509 *peer = NULL;
     (void)pthread_mutex_lock(&known.mutex);
     struct chain_entry *entry = find(digest);
-    bool is_known = entry != NULL && entry->from_s <= now_s && now_s <= entry->until_s;
-    if (is_known) {
+    if (entry != NULL && entry->from_s <= now_s && now_s <= entry->until_s) {
         entry->last_use = ++known.uses;
         known.statistics.hits++;
+        peer = entry->peer;
+        openssl_must(X509_up_ref(peer), "reference a certificate");
     } else {
         known.statistics.misses++;
     }
     (void)pthread_mutex_unlock(&known.mutex);
-    return is_known;
+    return peer;
 }
 
 static struct chain_entry *find_place(const struct chain_digest *digest, int64_t now_s)
@@ -135,10 +138,15 @@ void verified_chains_remember(const struct chain_digest *digest, const struct st
     if (sk_X509_num(path) < 1 || now_s < entry.from_s || now_s > entry.until_s) {
         return;
     }
+    entry.peer = sk_X509_value(path, 0);
+    openssl_must(X509_up_ref(entry.peer), "reference a certificate");
     (void)pthread_mutex_lock(&known.mutex);
     entry.last_use = ++known.uses;
-    *find_place(digest, now_s) = entry;
+    struct chain_entry *place = find_place(digest, now_s);
+    X509 *forgotten = place->peer;
+    *place = entry;
     (void)pthread_mutex_unlock(&known.mutex);
+    certificate_release(forgotten);
 }
 
 struct verified_chains_statistics verified_chains_statistics(void)

@@ -21,8 +21,9 @@ struct chain_digest chain_digest_of_roots(const struct certificate_list *roots);
 struct chain_digest chain_digest_of_peer(
     const struct stack_st_X509 *sent, const struct chain_digest *roots, bool is_for_server);
 
-bool verified_chains_know(const struct chain_digest *digest, int64_t now_s);
-/* `path`: the whole verified path, root included; its validity bounds the entry's. */
+/* The peer's own certificate as it was verified, its key decoded: the caller's reference (certificate_release). NULL: not known. */
+struct x509_st *verified_chains_find(const struct chain_digest *digest, int64_t now_s);
+/* `path`: the whole verified path, the peer's certificate first, the root last; its validity bounds the entry's. */
 void verified_chains_remember(const struct chain_digest *digest, const struct stack_st_X509 *path, int64_t now_s);
 
 struct verified_chains_statistics {

@@ -190,6 +190,20 @@ static void test_a_revoked_server_is_refused_with_certificate_revoked(void **sta
     end_both(&both);
 }
 
+static void test_a_peer_that_was_known_before_the_list_came_is_refused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct both before = shake_as("web", "catalogue", CATALOGUE);
+        assert_int_equal(tls_handshake_step(before.server), TLS_HANDSHAKE_DONE);
+        end_both(&before);
+    }
+    revocation_put_into_force(lists_of("web.crl"));
+    struct both both = shake_as("web", "catalogue", CATALOGUE);
+    assert_int_equal(tls_handshake_sent_alert(both.server), TLS_ALERT_CERTIFICATE_REVOKED);
+    end_both(&both);
+}
+
 static void test_a_live_connection_keeps_its_chain_for_the_next_list(void **state)
 {
     (void)state;
@@ -263,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_a_file_without_end_is_refused),
         cmocka_unit_test_setup(test_a_revoked_client_is_refused_with_certificate_revoked, nothing_in_force),
         cmocka_unit_test_setup(test_a_revoked_server_is_refused_with_certificate_revoked, nothing_in_force),
+        cmocka_unit_test_setup(test_a_peer_that_was_known_before_the_list_came_is_refused, nothing_in_force),
         cmocka_unit_test_setup(test_a_live_connection_keeps_its_chain_for_the_next_list, nothing_in_force),
         cmocka_unit_test_setup(test_without_revocation_no_chain_is_kept, nothing_in_force),
         cmocka_unit_test_setup(test_lists_may_be_replaced_while_others_read_them, nothing_in_force),
