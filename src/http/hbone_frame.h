@@ -41,6 +41,9 @@ enum hbone_setting {
     HBONE_SETTING_INITIAL_WINDOW_SIZE = 4,
     HBONE_SETTING_MAX_FRAME_SIZE = 5,
     HBONE_SETTING_MAX_HEADER_LIST_SIZE = 6,
+    /* Our own, in the range for experiments (RFC 9113 §11.3), which others ignore: how many bytes of DATA a client may send
+     * behind a CONNECT before its response (server), and sends without waiting for it (client). */
+    HBONE_SETTING_EARLY_BYTES = 0xf0a1,
 };
 
 struct hbone_frame {

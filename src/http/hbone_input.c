@@ -181,6 +181,9 @@ static void apply_setting(struct hbone_session *session, uint16_t identifier, ui
             hbone_session_fail(session, HBONE_PROTOCOL_ERROR, "the peer sent MAX_FRAME_SIZE=%u", value);
         }
         break;
+    case HBONE_SETTING_EARLY_BYTES:
+        hbone_early_set_peer_bytes(session, value);
+        break;
     default:
         break; /* ignored: RFC 9113 §6.5.2 */
     }
@@ -217,6 +220,7 @@ static void receive_data(struct hbone_session *session, struct bytes content)
     }
     hbone_flow_deliver(stream, (uint32_t)content.length);
     session->bytes_received += content.length;
+    hbone_early_received(stream);
     hbone_batch_add(session, stream, content);
 }
 

@@ -6,6 +6,7 @@
  *   hbone_batch.c     DATA slices of one read, collected per stream
  *   hbone_output.c    record slots, queue of control frames, flush
  *   hbone_stream.c    the streams and their table
+ *   hbone_early.c     what follows a CONNECT before its response
  *   hbone_flow.c      windows and credit of both directions
  *   hbone_liveness.c  PING, round trip, deadlines
  *
@@ -31,6 +32,7 @@
 #define HBONE_BULK_READ_BYTES (32 * 1024) /* a read larger than this makes the tunnel wait for its turn (design §5) */
 #define HBONE_RUNS_MAXIMUM 128
 #define HBONE_CONTROL_QUEUE_BYTES_MAXIMUM (256 * 1024)
+#define HBONE_EARLY_BYTES 4096 /* a request; what is longer is worth a round trip */
 
 /* For arrays on the way of every read: the build zeroes locals, which costs more than the frames of a small message. */
 #if defined(__has_attribute) && __has_attribute(uninitialized)
@@ -63,6 +65,7 @@ struct hbone_stream {
     bool has_local_end : 1;  /* END_STREAM sent */
     bool has_remote_end : 1; /* END_STREAM received */
     bool has_response : 1;   /* client: received; server: sent */
+    bool has_early_data : 1; /* client: DATA was sent before the response */
 };
 
 /* Where the parser stands in the bytes of the tunnel. */
@@ -185,6 +188,8 @@ struct hbone_session {
     int32_t peer_initial_window;
     int32_t initial_window; /* ours, as the peer knows it by now */
     bool is_settings_acknowledged;
+    uint32_t early_bytes; /* what both sides agree to; 0: the peer did not say so */
+    struct timer held;    /* server: responses wait for the application's first bytes until then */
 
     int64_t send_window;
     int64_t receive_window;
@@ -255,6 +260,12 @@ void hbone_output_seal(struct hbone_session *session);           /* and gives ba
 void hbone_output_flush(struct hbone_session *session);
 void hbone_output_schedule(struct hbone_session *session);
 size_t hbone_output_unsent_bytes(const struct hbone_session *session);
+
+/* hbone_early.c */
+void hbone_early_set_peer_bytes(struct hbone_session *session, uint32_t value);
+/* Where to write a response that opens a stream: it leaves with whatever is sent next, or soon. */
+struct writer *hbone_early_response_control(struct hbone_stream *stream);
+void hbone_early_received(struct hbone_stream *stream); /* DATA has come: does the client wait now? */
 
 /* hbone_stream.c */
 struct hbone_stream *hbone_stream_new(struct hbone_session *session, uint32_t id);

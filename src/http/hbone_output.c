@@ -151,6 +151,7 @@ void hbone_output_flush(struct hbone_session *session)
     struct hbone_output *output = &session->output;
     bool was_full = output->is_full;
     bool is_all_moved = false;
+    timer_disarm(&session->held);
     do {
         is_all_moved = hbone_output_move_control(session);
         hbone_output_seal(session);

@@ -43,6 +43,7 @@ struct hbone_settings hbone_settings_default(enum hbone_role role)
 static void destroy(struct hbone_session *session)
 {
     hbone_liveness_stop(session);
+    timer_disarm(&session->held);
     loop_unwatch(&session->watch);
     hbone_streams_detach_all(session);
     deferred_cancel(&session->turn_end);
@@ -173,6 +174,7 @@ static void conclude(struct hbone_session *session)
     }
     session->state = HBONE_SESSION_ENDED;
     hbone_liveness_stop(session);
+    timer_disarm(&session->held);
     loop_unwatch(&session->watch);
     deferred_cancel(&session->bulk_read);
     deferred_cancel(&session->bulk_notify);
@@ -442,6 +444,7 @@ static void write_preface(struct hbone_session *session)
         { HBONE_SETTING_INITIAL_WINDOW_SIZE, window },
         { HBONE_SETTING_MAX_FRAME_SIZE, settings->frame_bytes_maximum },
         { HBONE_SETTING_MAX_HEADER_LIST_SIZE, settings->header_list_bytes_maximum },
+        { HBONE_SETTING_EARLY_BYTES, HBONE_EARLY_BYTES },
     };
     if (is_client) {
         writer_add(out, HBONE_PREFACE, HBONE_PREFACE_BYTES);

@@ -77,7 +77,8 @@ struct hbone_reset {
     uint32_t code; /* enum hbone_error, or whatever the peer sent */
     /* RST_STREAM(NO_ERROR) after the peer's END_STREAM: it has sent everything and wants no more from us. Not a failure. */
     bool is_orderly;
-    /* No response had come, and it is the tunnel's fault: the same CONNECT may be tried once on another tunnel. */
+    /* No response had come, and it is the tunnel's fault: the same CONNECT may be tried once on another tunnel, with what was sent
+     * behind it, if anything. Not when that was sent to a tunnel that was lost: it may have arrived. */
     bool is_retryable;
     /* The tunnel was lost before the peer's SETTINGS had come: it never spoke HTTP/2. */
     bool is_before_settings;
@@ -170,6 +171,9 @@ void hbone_session_calm(struct hbone_session *session, const char *reason);
 
 /* Client: how many more streams may be opened now; 0 when draining, closing or full. */
 uint32_t hbone_session_capacity(const struct hbone_session *session);
+/* Client: how many bytes may be committed to a stream before its response comes (END_STREAM may follow them); 0 unless the peer has
+ * said that it keeps them, and was heard of lately. A response that such a peer waits for leaves at once when it has all of them. */
+size_t hbone_session_early_bytes(const struct hbone_session *session);
 size_t hbone_session_stream_count(const struct hbone_session *session);
 bool hbone_session_is_ending(const struct hbone_session *session);   /* closed or lost; on_ended comes, or has come */
 bool hbone_session_is_draining(const struct hbone_session *session); /* no stream will ever be opened again */

@@ -143,7 +143,7 @@ void hbone_stream_raise_reset(
         .code = code,
         .is_orderly = cause == HBONE_RESET_BY_PEER && code == HBONE_NO_ERROR && stream->has_remote_end,
         .is_retryable = session->role == HBONE_CLIENT && !stream->has_response &&
-                        (cause == HBONE_RESET_REFUSED || is_end_of_tunnel(cause)),
+                        (cause == HBONE_RESET_REFUSED || (is_end_of_tunnel(cause) && !stream->has_early_data)),
         .is_before_settings = cause == HBONE_RESET_TUNNEL_LOST && session->liveness.settings_deadline_ns != 0,
         .reason = reason,
     };
@@ -336,7 +336,8 @@ void hbone_stream_respond(
     }
     struct writer block = writer_growing();
     hbone_header_encode(&session->encoder, all, count + 1, &block);
-    hbone_frame_write_headers(hbone_output_control(session), stream->id, writer_bytes(&block), end);
+    struct writer *out = end ? hbone_output_control(session) : hbone_early_response_control(stream);
+    hbone_frame_write_headers(out, stream->id, writer_bytes(&block), end);
     writer_free(&block);
     memory_free(all);
     stream->has_response = true;
@@ -419,6 +420,7 @@ void hbone_stream_commit(struct hbone_stream *stream, size_t bytes)
     output->reserved_by = NULL;
     size_t left = bytes < output->reserved_bytes_maximum ? bytes : output->reserved_bytes_maximum;
     hbone_flow_sent(stream, left);
+    stream->has_early_data = stream->has_early_data || (left > 0 && !stream->has_response);
     while (left > 0) {
         struct iovec *slot = &output->slots[output->slot_index];
         size_t room = slot->iov_len - output->slot_used - HBONE_FRAME_HEADER_BYTES;

@@ -275,10 +275,11 @@ bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct bu
 }
 
 bool stream_relay_start_watched(struct stream_relay *relay, struct buffer_pool *pool, struct io_watch *watch,
-    uint32_t seen_events, struct hbone_stream *stream, const struct stream_relay_events *events)
+    uint32_t seen_events, bool has_ended, struct hbone_stream *stream, const struct stream_relay_events *events)
 {
     initialise(relay, watch->loop, pool, watch->descriptor, stream, events);
     loop_watch_move(watch, &relay->watch);
+    relay->has_application_end = has_ended;
     relay->is_readable = seen_events != 0;
     relay->has_hang_up = (seen_events & EPOLLRDHUP) != 0;
     return read_application(relay);

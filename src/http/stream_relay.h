@@ -59,9 +59,9 @@ bool stream_relay_start(struct stream_relay *relay, struct loop *loop, struct bu
     struct hbone_stream *stream, const struct stream_relay_events *events);
 
 /* The same for a socket that is watched already, for STREAM_RELAY_INTEREST: the relay takes the registration over.
- * `seen_events`: what its own on_ready was told meanwhile. */
+ * `seen_events`: what its own on_ready was told meanwhile. `has_ended`: the application's FIN was read, and passed on. */
 bool stream_relay_start_watched(struct stream_relay *relay, struct buffer_pool *pool, struct io_watch *watch,
-    uint32_t seen_events, struct hbone_stream *stream, const struct stream_relay_events *events);
+    uint32_t seen_events, bool has_ended, struct hbone_stream *stream, const struct stream_relay_events *events);
 
 /* Right after the start: delivers bytes of the stream that were kept while the application was being reached, and its end where
  * that had come too. Takes the queue. */

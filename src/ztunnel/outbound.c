@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "base/random.h"
-#include "base/writer.h"
 #include "http/stream_relay.h"
 #include "mesh/baggage.h"
 #include "net/name_resolver.h"
@@ -10,8 +9,9 @@
 #include "net/tcp_relay.h"
 #include "tls/identity.h"
 #include "ztunnel/address_demand.h"
-#include "ztunnel/connect_headers.h"
+#include "ztunnel/connect_request.h"
 #include "ztunnel/connection_log.h"
+#include "ztunnel/early_data.h"
 #include "ztunnel/enrolment_proof.h"
 #include "ztunnel/http_status.h"
 #include "ztunnel/inner_tunnel.h"
@@ -33,10 +33,10 @@
  * (double HBONE) the answered CONNECT becomes an inner tunnel, with a CONNECT of its own. */
 struct outbound {
     struct connection connection;
-    int descriptor; /* the application's; -1 once a relay has it */
-    struct io_watch
-        client; /* notices an application that resets while we are still dialling; a stream's relay takes it over */
+    int descriptor;         /* the application's; -1 once a relay has it */
+    struct io_watch client; /* while we are still dialling: early data, and a reset; a stream's relay takes it over */
     uint32_t client_events; /* it was told so far */
+    struct early_data early;
     struct workload_wait workload_wait;
     struct address_demand demand;
     unsigned demands;
@@ -67,6 +67,7 @@ static void forget_tunnel(struct outbound *outbound)
     if (outbound->stream != NULL) {
         hbone_stream_release(outbound->stream);
         outbound->stream = NULL;
+        early_data_take_back(&outbound->early, &outbound->client_events);
     }
     if (outbound->inner != NULL) {
         inner_tunnel_close(outbound->inner);
@@ -85,9 +86,12 @@ static void release(struct outbound *outbound, enum close_state close_state)
     dial_cancel(&outbound->dial);
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
     forget_tunnel(outbound);
-    if (outbound->descriptor >= 0) {
+    if (outbound->descriptor >= 0 && outbound->early.length > 0) {
+        socket_close_with_reset(outbound->descriptor); /* as if its bytes had not been read */
+    } else if (outbound->descriptor >= 0) {
         socket_close_cleanly(outbound->descriptor);
     }
+    early_data_free(&outbound->early);
     pod->account.descriptors--;
     worker_count_socket(pod->worker, CONNECTION_OUTBOUND, -1);
     connection_finish(&outbound->connection, close_state);
@@ -105,14 +109,39 @@ static void refuse(struct outbound *outbound, const char *message)
     release(outbound, CLOSE_REFUSED);
 }
 
+static void lose_client(struct outbound *outbound)
+{
+    connection_fail(&outbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made");
+    release(outbound, CLOSE_RESET);
+}
+
+/* Not through a gateway, whose answer is followed by a handshake; and not twice. */
+static void send_early(struct outbound *outbound)
+{
+    if (outbound->stream != NULL && outbound->connection.protocol == CONNECTION_HBONE && !outbound->early.is_unsent &&
+        !early_data_send(&outbound->early, outbound->stream, outbound->descriptor, &outbound->client_events)) {
+        lose_client(outbound);
+    }
+}
+
 static void on_client_event(struct io_watch *watch, uint32_t events)
 {
     struct outbound *outbound = CONTAINER_OF(watch, struct outbound, client);
     outbound->client_events |= events;
     if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
-        connection_fail(&outbound->connection, RESPONSE_CONNECT, "client disconnected before the connection was made");
-        release(outbound, CLOSE_RESET);
+        lose_client(outbound);
+    } else {
+        send_early(outbound);
     }
+}
+
+/* They count once somebody has them. */
+static void settle_early(struct outbound *outbound)
+{
+    if (outbound->early.length > 0) {
+        connection_count(&outbound->connection, outbound->early.length, 0);
+    }
+    early_data_free(&outbound->early);
 }
 
 static int take_client_descriptor(struct outbound *outbound)
@@ -147,8 +176,14 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
         refuse(outbound, message);
         return;
     }
+    if (!early_data_repeat_plain(&outbound->early, descriptor)) {
+        close(descriptor);
+        refuse(outbound, "io error: the server did not take the first bytes");
+        return;
+    }
     struct worker *worker = outbound->connection.pod->worker;
     connection_pass(&outbound->connection, STAGE_DIALLED);
+    settle_early(outbound);
     tcp_relay_start(&outbound->relay.tcp, worker->loop, &outbound->connection.pod->turns, worker->buffers,
         take_client_descriptor(outbound), descriptor, &TCP_EVENTS);
 }
@@ -193,13 +228,6 @@ static size_t list_texts(const struct writer *texts, size_t count, const char *l
     return listed;
 }
 
-/* What the proxy behind the gateway says about itself, for telemetry (§9). */
-static void describe_destination(struct connection *connection, const struct hbone_headers *headers)
-{
-    struct baggage baggage = connect_headers_baggage(headers);
-    connection_describe_destination(connection, &baggage);
-}
-
 static void on_inner_open(void *context, struct hbone_session *session, const char *identity)
 {
     struct outbound *outbound = context;
@@ -232,6 +260,20 @@ static void enter_inner_tunnel(struct outbound *outbound)
     outbound->inner = inner_tunnel_new(pod, outer, certificate, sans, count, &INNER_EVENTS, outbound);
 }
 
+static void start_relay(struct outbound *outbound)
+{
+    bool has_ended = outbound->early.has_end;
+    if (!early_data_repeat(&outbound->early, outbound->stream)) {
+        refuse(outbound, "h2 failed: the tunnel did not take the first bytes");
+        return;
+    }
+    settle_early(outbound);
+    outbound->descriptor = -1;
+    outbound->is_relaying = true;
+    (void)stream_relay_start_watched(&outbound->relay.stream, outbound->connection.pod->worker->buffers,
+        &outbound->client, outbound->client_events, has_ended, outbound->stream, &STREAM_RELAY_EVENTS);
+}
+
 static void on_response(struct hbone_stream *stream, int status, const struct hbone_headers *headers)
 {
     struct outbound *outbound = hbone_stream_context(stream);
@@ -250,13 +292,12 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
     }
     connection_pass(connection, STAGE_CONNECT_ANSWERED);
     if (connection->protocol == CONNECTION_DOUBLE_HBONE) {
-        describe_destination(connection, headers);
+        /* What the proxy behind the gateway says about itself, for telemetry (§9). */
+        struct baggage baggage = connect_headers_baggage(headers);
+        connection_describe_destination(connection, &baggage);
         connection_open(connection);
     }
-    outbound->descriptor = -1;
-    outbound->is_relaying = true;
-    (void)stream_relay_start_watched(&outbound->relay.stream, connection->pod->worker->buffers, &outbound->client,
-        outbound->client_events, stream, &STREAM_RELAY_EVENTS);
+    start_relay(outbound);
 }
 
 static void on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
@@ -315,34 +356,11 @@ static void send_connect(struct outbound *outbound, struct hbone_session *sessio
 {
     struct connection *connection = &outbound->connection;
     connection_pass(connection, STAGE_TUNNEL_READY);
-    char authority_memory[CONNECTION_AUTHORITY_TEXT_SIZE];
-    uint8_t baggage_memory[2048];
-    uint8_t forwarded_memory[512];
-    struct writer authority = writer_fixed(authority_memory, sizeof authority_memory);
-    struct writer baggage = writer_fixed(baggage_memory, sizeof baggage_memory);
-    struct writer forwarded = writer_fixed(forwarded_memory, sizeof forwarded_memory);
-    connection_write_authority(connection, &authority);
-    baggage_format(connection->source_workload, &baggage);
-    connect_headers_write_forwarded(
-        &connection->peer, connection->service != NULL ? connection->service->hostname : NULL, &forwarded);
-    if (outbound->traceparent[0] == '\0') {
-        connect_headers_write_traceparent(connection_trace_id(connection), outbound->traceparent);
-    }
-    const char *network = mesh_version_network(worker_version(connection->pod->worker));
-    const struct hbone_field fields[] = {
-        { bytes_of_string("baggage"), writer_bytes(&baggage) },
-        { bytes_of_string("forwarded"), writer_bytes(&forwarded) },
-        { bytes_of_string("traceparent"), bytes_of_string(outbound->traceparent) },
-        { bytes_of_string("x-forwarded-network"), bytes_of_string(network) },
-    };
-    CONNECTION_EVENT(connection, LOG_DEBUG, "ztunnel::proxy::outbound", "sending CONNECT",
-        LOG_DISPLAY("authority", writer_string(&authority)), LOG_STRING("baggage", writer_string(&baggage)),
-        LOG_STRING("forwarded", writer_string(&forwarded)), LOG_DISPLAY("traceparent", outbound->traceparent));
-    size_t count = outbound->inner != NULL ? ARRAY_LENGTH(fields) : ARRAY_LENGTH(fields) - 1;
-    outbound->stream =
-        hbone_session_connect(session, writer_bytes(&authority), fields, count, &STREAM_EVENTS, outbound);
+    outbound->stream = connect_request_send(
+        connection, session, outbound->traceparent, outbound->inner != NULL, &STREAM_EVENTS, outbound);
     if (outbound->stream != NULL) {
         connection_note(connection, EVENT_CONNECT_SENT, hbone_stream_id(outbound->stream));
+        send_early(outbound);
     } else {
         refuse(outbound, "h2 failed: the tunnel had no room for another stream");
     }

@@ -5,6 +5,7 @@ Both are blocking and run one connection per thread; they keep every frame's eff
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 
@@ -51,10 +52,13 @@ class Connection:
 
     def start(self, settings=None):
         with self.lock:
-            if settings:
-                self.h2.local_settings = h2.settings.Settings(client=self.h2.config.client_side, initial_values=settings)
+            known = {code: value for code, value in (settings or {}).items() if code < 256}
+            if known:
+                self.h2.local_settings = h2.settings.Settings(client=self.h2.config.client_side, initial_values=known)
             self.h2.initiate_connection()
             self.flush()
+            for code in set(settings or {}) - set(known):  # hyperframe writes identifiers of one byte only
+                self.sock.sendall(struct.pack("!BHBBLHL", 0, 6, 4, 0, 0, code, settings[code]))
         return self
 
     def flush(self):

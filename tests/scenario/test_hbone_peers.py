@@ -22,6 +22,7 @@ ECHO, REFUSES, RESETS, BREAKS = 8080, 8503, 8001, 8002
 CANCEL, PROTOCOL_ERROR, INTERNAL_ERROR = 8, 1, 2
 BAGGAGE = "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8s.deployment.name={0},service.name={0},service.version=latest"
 SETTING = h2.settings.SettingCodes
+EARLY_BYTES = 0xF0A1  # our own (http/hbone_frame.h); tests/scenario/test_early_data.py
 
 
 class Handler:
@@ -162,7 +163,7 @@ def test_the_clients_settings_and_window(peers):
         exchange(connection, b"hello")
         tunnel = peers.h2.connections[-1]
         assert settings_of(tunnel) == {SETTING.HEADER_TABLE_SIZE: 0, SETTING.INITIAL_WINDOW_SIZE: 262144, SETTING.MAX_FRAME_SIZE: 1048576,
-                                       SETTING.MAX_HEADER_LIST_SIZE: 16384, SETTING.ENABLE_PUSH: 0}
+                                       SETTING.MAX_HEADER_LIST_SIZE: 16384, SETTING.ENABLE_PUSH: 0, EARLY_BYTES: 4096}
         update = tunnel.wait_for(lambda e: isinstance(e, h2.events.WindowUpdated) and e.stream_id == 0)
         assert 65535 + update.delta == 16 << 20
 

@@ -21,7 +21,8 @@ static void preface_and_settings_come_first(void **state)
                                            "000200000000"
                                            "000400040000"
                                            "000500100000"
-                                           "000600004000\n"
+                                           "000600004000"
+                                           "f0a100001000\n"
                                            "WINDOW_UPDATE stream=0 flags=0 00ff0001\n");
     tunnel_free(tunnel);
 }

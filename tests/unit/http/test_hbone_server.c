@@ -29,7 +29,8 @@ static void settings_announce_what_the_issue_asks_for(void **state)
                           "0003000000c8"
                           "000400040000"
                           "000500100000"
-                          "000600010000\n"
+                          "000600010000"
+                          "f0a100001000\n"
                           "WINDOW_UPDATE stream=0 flags=0 00ff0001\n");
     tunnel_free(tunnel);
 }

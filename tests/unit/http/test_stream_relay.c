@@ -59,7 +59,7 @@ static void on_response(struct hbone_stream *stream, int status, const struct hb
     end->is_relaying = true;
     if (chain->watches_early) {
         (void)stream_relay_start_watched(
-            &end->relay, chain->pool, &end->watch, end->watch_events, stream, &RELAY_EVENTS);
+            &end->relay, chain->pool, &end->watch, end->watch_events, false, stream, &RELAY_EVENTS);
     } else {
         (void)stream_relay_start(&end->relay, chain->loop, chain->pool, end->inside, stream, &RELAY_EVENTS);
     }
