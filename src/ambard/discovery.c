@@ -2,6 +2,7 @@
 
 #include "ambard/discovery_response.h"
 #include "ambard/metrics.h"
+#include "ambard/service_node.h"
 #include "base/clock.h"
 #include "base/hash_map.h"
 #include "base/log.h"
@@ -381,15 +382,6 @@ static void handle_foreign(struct discovery_stream *stream, const struct discove
     memory_free(nonce);
 }
 
-static bool has_four_parts(const char *id)
-{
-    size_t separators = 0;
-    for (const char *at = id; *at != '\0'; at++) {
-        separators += *at == '~';
-    }
-    return separators == 3;
-}
-
 /* The first request says who this is, and the caller must be that (§6.1). */
 static bool accept_node(struct discovery_stream *stream, const struct discovery_request *request)
 {
@@ -397,9 +389,9 @@ static bool accept_node(struct discovery_stream *stream, const struct discovery_
         refuse(stream, GRPC_INVALID_ARGUMENT, "missing node information", "first request without a node");
         return false;
     }
-    if (!has_four_parts(request->node_id)) {
-        char *message AUTO_FREE = string_format("missing parts in the service node \"%.200s\"", request->node_id);
-        refuse(stream, GRPC_INVALID_ARGUMENT, message, message);
+    struct result checked = service_node_check(request->node_id, request->instance_ips);
+    if (!result_is_ok(&checked)) {
+        refuse(stream, GRPC_INVALID_ARGUMENT, checked.message, checked.message);
         return false;
     }
     const struct token_claims *claims = &stream->claims;

@@ -43,6 +43,7 @@ static void read_node(const Node *node, struct arena *arena, struct discovery_re
     }
     request->node_service_account = metadata_string(node, "SERVICE_ACCOUNT");
     request->node_name = metadata_string(node, "NODE_NAME");
+    request->instance_ips = metadata_string(node, "INSTANCE_IPS");
     request->istio_version = metadata_string(node, "ISTIO_VERSION");
     request->cluster_id = metadata_string(node, "CLUSTER_ID");
 }
@@ -57,6 +58,7 @@ struct result discovery_request_decode(struct bytes message, struct arena *arena
         .node_namespace = "",
         .node_service_account = "",
         .node_name = "",
+        .instance_ips = "",
         .istio_version = "",
         .cluster_id = "",
         .refusal = "" };

@@ -18,6 +18,7 @@ struct discovery_request {
     const char *node_namespace; /* metadata NAMESPACE, else the first label of the id's fourth part; "" when neither */
     const char *node_service_account; /* metadata SERVICE_ACCOUNT; "" when absent */
     const char *node_name;            /* metadata NODE_NAME; "" when absent */
+    const char *instance_ips;         /* metadata INSTANCE_IPS; "" when absent */
     const char *istio_version;        /* metadata ISTIO_VERSION; "" when absent */
     const char *cluster_id;           /* metadata CLUSTER_ID; "" when absent */
     const char *type_url;

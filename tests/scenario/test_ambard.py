@@ -162,6 +162,18 @@ def test_a_refused_response_is_counted_and_not_answered(ambard):
     client.close()
 
 
+@pytest.mark.parametrize("node, sentence", [
+    ("ztunnel~10.0.0.1~zt.istio-system", "missing parts in the service node"), ("ingress~10.0.0.1~a.b~b.svc.cluster.local", "invalid node type"),
+    ("ztunnel~nowhere~a.b~b.svc.cluster.local", "no valid IP address in the service node id or metadata")])
+def test_a_node_that_is_none_is_refused_by_name(ambard, node, sentence):
+    client = ambard.client(node=node)
+    client.subscribe(ADDRESS)
+    assert client.next() is None
+    assert client.status[0] == grpc.StatusCode.INVALID_ARGUMENT, client.status
+    assert client.status[1].startswith(sentence)
+    client.close()
+
+
 def test_only_known_callers_may_watch_on_the_encrypted_port(ambard):
     good = DeltaClient(SECURE, root=ambard.root, token=ambard.token())
     good.subscribe(ADDRESS)
