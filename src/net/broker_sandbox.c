@@ -126,13 +126,17 @@ static const struct {
     { SCMP_SYS(openat), 2, O_RDONLY | O_CLOEXEC, true }, /* a namespace's disable_ipv6 */
 };
 
+/* The kernel takes the lower half of the register for an int, and what a caller leaves in the other is nobody's promise. */
+static struct scmp_arg_cmp int_is(unsigned argument, uint64_t value)
+{
+    return (struct scmp_arg_cmp){ .arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX, .datum_b = value };
+}
+
 static int allow_restricted(scmp_filter_ctx filter, enum broker_mode mode)
 {
     int error = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(restricted_calls) && error == 0; i++) {
-        struct scmp_arg_cmp comparison = {
-            .arg = restricted_calls[i].argument, .op = SCMP_CMP_EQ, .datum_a = restricted_calls[i].value, .datum_b = 0
-        };
+        const struct scmp_arg_cmp comparison = int_is(restricted_calls[i].argument, restricted_calls[i].value);
         if (!restricted_calls[i].is_for_namespaces || mode == BROKER_ALL_NAMESPACES) {
             error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, restricted_calls[i].call, 1, &comparison);
         }
@@ -144,8 +148,8 @@ static int allow_restricted(scmp_filter_ctx filter, enum broker_mode mode)
 static int allow_route_netlink(scmp_filter_ctx filter)
 {
     const struct scmp_arg_cmp comparisons[] = {
-        { .arg = 0, .op = SCMP_CMP_EQ, .datum_a = AF_NETLINK, .datum_b = 0 },
-        { .arg = 2, .op = SCMP_CMP_EQ, .datum_a = NETLINK_ROUTE, .datum_b = 0 },
+        int_is(0, AF_NETLINK),
+        int_is(2, NETLINK_ROUTE),
     };
     return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), ARRAY_LENGTH(comparisons), comparisons);
 }
