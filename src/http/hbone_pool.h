@@ -51,7 +51,7 @@ void hbone_pool_free(struct hbone_pool *pool);
 
 /* Embedded in whoever waits; zero it; set the callbacks. */
 struct hbone_pool_waiter {
-    /* A tunnel with room for one stream: call hbone_session_connect before returning, or leave it. */
+    /* A tunnel with room for one stream: call hbone_session_connect before returning; unused it would not be released. */
     void (*on_tunnel)(struct hbone_pool_waiter *waiter, struct hbone_session *session);
     /* The opening this waiter waited for has failed. */
     void (*on_failure)(struct hbone_pool_waiter *waiter, const struct result *failure);

@@ -7,7 +7,9 @@
 #include "ztunnel/cpu_sampler.h"
 #include "ztunnel/memory_map.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -69,18 +71,40 @@ static void only_one_profile_runs_at_a_time(void **state)
     cpu_sampler_free();
 }
 
+static _Atomic bool is_hammering;
+
+/* Somebody outside sends what the profiler's timers would. */
+static void *hammer(void *unused)
+{
+    (void)unused;
+    while (is_hammering) {
+        (void)raise(SIGPROF);
+    }
+    return NULL;
+}
+
 /* The kernel counts timers among the signals that may wait. */
-static void a_profile_for_which_no_timer_starts_leaves_nothing_a_late_signal_could_touch(void **state)
+static void a_profile_for_which_no_timer_starts_leaves_nothing_a_signal_could_touch(void **state)
 {
     (void)state;
     struct rlimit before;
+    pthread_t thread;
+    struct result first = cpu_sampler_start(1); /* the handler stays in place */
+    assert_true(result_is_ok(&first));
+    cpu_sampler_stop();
+    cpu_sampler_free();
     assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &before), 0);
     const struct rlimit none = { 0, before.rlim_max };
     assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &none), 0);
-    struct result refused = cpu_sampler_start(100);
+    is_hammering = true;
+    assert_int_equal(pthread_create(&thread, NULL, hammer, NULL), 0);
+    for (int i = 0; i < 1000; i++) {
+        struct result refused = cpu_sampler_start(100);
+        assert_string_equal(refused.message, "no timer of CPU time could be made");
+    }
+    is_hammering = false;
+    pthread_join(thread, NULL);
     assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &before), 0);
-    assert_string_equal(refused.message, "no timer of CPU time could be made");
-    assert_int_equal(raise(SIGPROF), 0);
     assert_true(cpu_sampler_is_quiet());
     struct result started = cpu_sampler_start(100);
     assert_true(result_is_ok(&started));
@@ -109,7 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_profile_names_the_function_that_used_the_processor),
         cmocka_unit_test(only_one_profile_runs_at_a_time),
-        cmocka_unit_test(a_profile_for_which_no_timer_starts_leaves_nothing_a_late_signal_could_touch),
+        cmocka_unit_test(a_profile_for_which_no_timer_starts_leaves_nothing_a_signal_could_touch),
         cmocka_unit_test(an_address_of_this_program_is_found_with_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
