@@ -35,8 +35,11 @@ def spiffe(service_account, namespace="default", trust_domain="cluster.local"):
 class Authority:
     """A self-signed root and the leaves it issues; everything is files in one folder."""
 
-    def __init__(self, name="root", existing=None):
-        """A fresh one, or with `existing` = (certificate, key) one that somebody else made."""
+    def __init__(self, name="root", existing=None, kind="P-256"):
+        """A fresh one, or with `existing` = (certificate, key) one that somebody else made. `kind`: of its key and its leaves'."""
+        self.kind = kind
+        self.issuer = None  # its own certificate, where that is not the root
+        self.chain = ""  # what stands between its leaves and the root
         self.directory = tempfile.mkdtemp(prefix="ca-", dir=run_directory())
         self.key = os.path.join(self.directory, f"{name}-key.pem")
         self.root = os.path.join(self.directory, f"{name}.pem")
@@ -45,9 +48,30 @@ class Authority:
             self.root, self.key = existing
             return
         config = self._config(names="URI:spiffe://unused", usage="serverAuth")
-        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key)
+        self._make_key(self.key)
         openssl("req", "-x509", "-new", "-key", self.key, "-subj", f"/O={name}", "-days", "30", "-config", config, "-extensions", "root",
                 "-out", self.root)
+
+    def _make_key(self, path):
+        if self.kind.startswith("RSA-"):
+            openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{self.kind[4:]}", "-out", path)
+        elif self.kind == "Ed25519":
+            openssl("genpkey", "-algorithm", "ED25519", "-out", path)
+        else:
+            openssl("ecparam", "-name", {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}[self.kind], "-genkey", "-noout", "-out", path)
+
+    def intermediate(self, kind="P-256"):
+        """An authority under this one: its leaves come with its certificate, and are trusted by this one's root."""
+        self.count += 1
+        base = os.path.join(self.directory, f"intermediate-{self.count}")
+        under = Authority(existing=(self.root, base + "-key.pem"), kind=kind)
+        under._make_key(under.key)
+        config = self._config("URI:spiffe://unused", "serverAuth")
+        openssl("req", "-new", "-key", under.key, "-subj", f"/O=intermediate-{self.count}", "-config", config, "-out", base + ".csr")
+        openssl("x509", "-req", "-in", base + ".csr", "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "2",
+                "-extfile", config, "-extensions", "root", "-out", base + ".pem")
+        under.issuer, under.chain = base + ".pem", open(base + ".pem").read()
+        return under
 
     def _config(self, names, usage):
         path = os.path.join(self.directory, f"openssl-{self.count}.cnf")
@@ -62,7 +86,7 @@ class Authority:
         config = self._config(names, usage)
         base = os.path.join(self.directory, f"leaf-{self.count}")
         key, request, certificate = base + "-key.pem", base + ".csr", base + ".pem"
-        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+        self._make_key(key)
         openssl("req", "-new", "-key", key, "-subj", "/", "-config", config, "-out", request)
         if end:
             database = os.path.join(self.directory, f"db-{self.count}")
@@ -75,8 +99,11 @@ class Authority:
             openssl("ca", "-batch", "-config", ca_config, "-cert", self.root, "-keyfile", self.key, "-in", request, "-out", certificate,
                     "-notext", "-extensions", "leaf", "-startdate", start or "20200101000000Z", "-enddate", end, "-subj", "/O=expired")
         else:
-            openssl("x509", "-req", "-in", request, "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-sha256",
+            digest = [] if self.kind == "Ed25519" else ["-sha256"]
+            openssl("x509", "-req", "-in", request, "-CA", self.issuer or self.root, "-CAkey", self.key, "-CAcreateserial", "-days", "2", *digest,
                     "-extfile", config, "-extensions", "leaf", "-out", certificate)
+            with open(certificate, "a") as file:
+                file.write(self.chain)
         return certificate, key, self.root
 
     def sign_request(self, csr_pem, identity):

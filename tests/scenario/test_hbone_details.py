@@ -3,6 +3,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import h2.events
 import h2.settings
@@ -12,7 +13,7 @@ import pytest
 
 from tests.lab import hbone
 from tests.lab.certificates import Authority, spiffe
-from tests.lab.process import PATIENCE
+from tests.lab.process import PATIENCE, wait_until
 from tests.lab.tcp_peer import read_to_end
 from tests.lab.topology import Topology
 from tests.lab.ztunnel import Ztunnel, workload
@@ -339,6 +340,77 @@ def test_a_drain_says_goodbye_twice_and_streams_finish(world):
 
 
 # the client
+
+
+class Farewells(hbone.EchoHandler):
+    def __init__(self):
+        self.farewells = []
+
+    def on_event(self, connection, event):
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self.farewells.append(event)
+        super().on_event(connection, event)
+
+
+def test_an_idle_tunnel_is_taken_leave_of(world):
+    handler = Farewells()
+    with world.calling(handler, "idle", POOL_UNUSED_RELEASE_TIMEOUT="1s") as (_, dial):
+        connection = dial()
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        time.sleep(1.5)
+        assert not handler.farewells  # a tunnel with a stream is not idle
+        connection.close()
+        wait_until(lambda: handler.farewells, 20, "GOAWAY")
+        assert handler.farewells[0].error_code == NO_ERROR
+        with dial() as second:
+            second.sendall(b"y")
+            assert second.recv(1) == b"y"
+
+
+def test_windows_frames_and_keepalive_are_as_configured(world):
+    seen = {}
+
+    class Settings(hbone.EchoHandler):
+        def on_event(self, connection, event):
+            if isinstance(event, h2.events.RemoteSettingsChanged):
+                seen.update({code: change.new_value for code, change in event.changed_settings.items()})
+            super().on_event(connection, event)
+
+    with world.calling(Settings(), "configured", HTTP2_FRAME_SIZE="32768", HTTP2_STREAM_WINDOW_SIZE="131072", KEEPALIVE_TIME="77s",
+                       USER_TIMEOUT_ENABLED="true", KEEPALIVE_INTERVAL="3s", KEEPALIVE_RETRIES="2") as (_, dial):
+        connection = dial()
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        assert seen[h2.settings.SettingCodes.MAX_FRAME_SIZE] == 32768
+        assert seen[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] <= 131072
+        sockets = world.client.run("ss", "-tnoH", "state", "established", "sport", "=", ":15001")
+        assert "timer:(keepalive,1min1" in sockets, sockets
+        connection.close()
+
+
+KINDS = ["RSA-2048", "P-384", "P-521", "Ed25519"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_key_a_mesh_may_have_shakes_hands_in_both_roles(world, kind):
+    """istiod's own root and the keys of Envoy waypoints are RSA; plugged-in authorities are anything, with intermediates."""
+    root = Authority(f"root-{kind}", kind=kind)
+    peers, ours = root.intermediate(kind), root.intermediate("P-256")
+    listener = world.peer.inside(lambda: socket.create_server((PEER, 15008), backlog=64))
+    server = hbone.Server(None, peers.leaf(spiffe("peer")), Peer(), listener=listener)
+    both = Ztunnel(world.client, world.model, ours.leaf(spiffe("client")), name=f"keys-{kind}", captured=not world.has_called,
+                   environment={"ZTUNNEL_WORKER_THREADS": "1"})
+    world.has_called = True
+    try:
+        with world.client.inside(lambda: socket.create_connection((PEER, 80), 20 * PATIENCE)) as connection:
+            assert connection.recv(5) == b"hello", server.failures
+        tunnel = world.outside.inside(lambda: hbone.Client((CLIENT, 15008), peers.leaf(spiffe("outside"))))
+        assert tunnel.response(tunnel.connect(f"{CLIENT}:9"))[":status"] == "503"
+        tunnel.close()
+    finally:
+        server.stop()
+        both.stop()
 
 
 class Peer:

@@ -226,6 +226,14 @@ def test_a_port_exception_to_strict_opens_that_port_only(world):
     assert world.allowed(WEB, ADMIN) == HBONE | {f"{who}:{ADMIN}" for who in EVERYBODY}
 
 
+@pytest.mark.parametrize("port", [15001, 15006])
+def test_plaintext_to_the_proxys_own_ports_ends_before_any_policy(world, port):
+    world.apply()
+    assert not world.is_allowed("plain", port)
+    line = world.ztunnel.access("\twarn\t", "connection failed", f'dst.addr={SERVER4}:{port} direction="inbound"')[-1]
+    assert line.endswith('error="attempted recursive call to ourselves"')
+
+
 def test_the_reasons_are_said(world):
     world.apply(policy("d", "DENY", one(namespaces=[("exact", "elsewhere")])), policy("a", "ALLOW", one(destination_ports=[ADMIN])))
     assert not world.is_allowed("other") and not world.is_allowed("client")
