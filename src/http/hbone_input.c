@@ -280,7 +280,7 @@ static void finish_reset(struct hbone_session *session, uint32_t code)
             return;
         }
     }
-    if (code == HBONE_REFUSED_STREAM) {
+    if (code == HBONE_REFUSED_STREAM && session->role == HBONE_CLIENT) {
         /* It has less room than it announced: the next streams, and the retry of this one, go elsewhere. */
         hbone_session_begin_draining(session, "the peer refuses streams");
         hbone_stream_raise_reset(stream, HBONE_RESET_REFUSED, code, hbone_error_name(code));

@@ -554,6 +554,25 @@ static void answers_that_nobody_reads_are_bounded(void **state)
     expect_end(tunnel, "code=11 ", "does not read the answers");
 }
 
+/* REFUSED_STREAM is a server's word. From a client it is a reset, counted and judged like any other, and drains nothing. */
+static void client_that_refuses_its_own_stream_has_reset_it(void **state)
+{
+    (void)state;
+    struct tunnel *tunnel = server();
+    peer_connect(tunnel, 1);
+    tunnel_turn(tunnel);
+    peer_forget(tunnel);
+    peer_u32_frame(tunnel, HBONE_FRAME_RST_STREAM, 1, HBONE_REFUSED_STREAM);
+    tunnel_turn(tunnel);
+    assert_int_equal(tunnel->consumers[0].resets, 1);
+    assert_int_equal(tunnel->consumers[0].reset.cause, HBONE_RESET_BY_PEER);
+    assert_int_equal(tunnel->consumers[0].reset.code, HBONE_REFUSED_STREAM);
+    assert_false(hbone_session_is_draining(tunnel->session));
+    hbone_session_drain(tunnel->session, "draining");
+    assert_logged(tunnel, "GOAWAY stream=0 flags=0 last=7fffffff code=0 text=\n");
+    tunnel_free(tunnel);
+}
+
 static void drain_announces_waits_and_closes_after_the_last_stream(void **state)
 {
     (void)state;
@@ -693,6 +712,7 @@ int main(void)
         cmocka_unit_test(rapid_resets_are_told_to_calm_down),
         cmocka_unit_test(continuation_flood_is_bounded),
         cmocka_unit_test(answers_that_nobody_reads_are_bounded),
+        cmocka_unit_test(client_that_refuses_its_own_stream_has_reset_it),
         cmocka_unit_test(drain_announces_waits_and_closes_after_the_last_stream),
         cmocka_unit_test(close_resets_streams_and_says_goaway),
         cmocka_unit_test(peer_that_closes_with_streams_open_is_not_clean),
