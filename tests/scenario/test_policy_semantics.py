@@ -1,5 +1,6 @@
 """What authorization policies mean, told by a control plane and seen by clients: every field and its negation, families, empty shapes, the
 order of DENY, ALLOW and dry runs, for HBONE and plaintext, new connections and old ones."""
+import contextlib
 import ipaddress
 import socket
 import threading
@@ -86,11 +87,16 @@ class World:
     def serve(self, port):
         listener = self.server.inside(lambda: socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64))
 
+        def converse(connection):
+            with contextlib.suppress(OSError):  # who is refused may be gone already
+                connection.sendall(b"hello")
+                connection.recv(100)
+            connection.close()
+
         def answer():
             while True:
                 connection, _ = listener.accept()
-                connection.sendall(b"hello")
-                threading.Thread(target=lambda: (connection.recv(100), connection.close()), daemon=True).start()
+                threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
         threading.Thread(target=answer, daemon=True).start()
 
