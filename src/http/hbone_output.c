@@ -1,5 +1,7 @@
 #include "http/hbone_internal.h"
 
+#include "base/memory.h"
+
 #include <sys/epoll.h>
 
 #define SMALL_HOLE_BYTES 4096 /* less is not worth a read of its own: the next record begins */
@@ -31,9 +33,24 @@ void hbone_output_advance(struct hbone_session *session)
     output->slot_used = 0;
 }
 
+/* How much may wait to be sent goes by what a read may be. */
+static int bounded_count(const struct hbone_session *session, int count)
+{
+    if (!loop_has_small_flows(session->loop)) {
+        return count;
+    }
+    int waiting = (int)(record_unsent_bytes(session->layer) / RECORD_SLOT_BYTES);
+    int room = waiting < HBONE_HOLES_MAXIMUM / 2 ? HBONE_HOLES_MAXIMUM / 2 - waiting : 0;
+    return count < room ? count : room;
+}
+
 static int take_slots(struct hbone_session *session, int count)
 {
     struct hbone_output *output = &session->output;
+    if (output->slots == NULL) {
+        output->slots = memory_allocate(HBONE_HOLES_MAXIMUM * sizeof *output->slots);
+    }
+    count = bounded_count(session, count);
     output->slot_count = record_reserve(session->layer, output->slots, count);
     output->slot_index = 0;
     output->slot_used = 0;
@@ -111,6 +128,8 @@ void hbone_output_seal(struct hbone_session *session)
         hbone_output_advance(session);
     }
     output->slot_count = output->slot_index = 0;
+    memory_free(output->slots);
+    output->slots = NULL;
 }
 
 static void flush_records(struct hbone_session *session)

@@ -52,6 +52,7 @@ static void destroy(struct hbone_session *session)
     hbone_exchange_forget(session);
     hbone_header_decoder_free(&session->decoder);
     writer_free(&session->output.control);
+    memory_free(session->output.slots);
     record_free(session->layer);
     (void)close(session->descriptor);
     memory_free(session->end_reason);
@@ -370,8 +371,8 @@ static void read_once(struct hbone_session *session)
 {
     struct bytes runs[HBONE_RUNS_MAXIMUM] HBONE_UNINITIALISED;
     int count = 0;
-    enum record_status status =
-        record_receive(session->layer, HBONE_READ_BUDGET_BYTES, runs, HBONE_RUNS_MAXIMUM, &count);
+    size_t budget = loop_has_small_flows(session->loop) ? HBONE_READ_BUDGET_BYTES / 2 : HBONE_READ_BUDGET_BYTES;
+    enum record_status status = record_receive(session->layer, budget, runs, HBONE_RUNS_MAXIMUM, &count);
     if (status == RECORD_AGAIN) {
         return;
     }

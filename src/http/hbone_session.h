@@ -206,8 +206,8 @@ void hbone_stream_attach(struct hbone_stream *stream, const struct hbone_stream_
 void hbone_stream_respond(
     struct hbone_stream *stream, int status, const struct hbone_field *fields, size_t count, bool end);
 
-#define HBONE_HOLES_MAXIMUM 16
-#define HBONE_HOLE_BYTES 16375 /* what a record leaves beside one frame header */
+#define HBONE_HOLES_MAXIMUM 32
+#define HBONE_HOLE_BYTES 16353 /* what a record leaves beside one frame header */
 
 /* Sending without copies: up to `count` (at most HBONE_HOLES_MAXIMUM) runs of memory for readv, bounded by the windows and by
  * what the record layer still takes. Must be followed by hbone_stream_commit of this stream before anything else happens to the

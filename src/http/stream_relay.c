@@ -94,8 +94,12 @@ static bool may_read(const struct stream_relay *relay)
 static void note_read(struct stream_relay *relay, size_t length, size_t room)
 {
     bool is_full = length == room;
+    bool was_bulk = relay->is_bulk;
     relay->is_bulk = length > BULK_READ_BYTES || (is_full && (relay->is_bulk || room >= WHOLE_HOLE_BYTES));
     relay->is_readable = is_full || relay->has_hang_up;
+    if (!was_bulk && !relay->is_bulk) {
+        loop_note_small_flow(relay->loop);
+    }
 }
 
 static bool read_once(struct stream_relay *relay)

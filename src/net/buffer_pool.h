@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define BUFFER_BLOCK_BYTES (17 * 1024) /* one TLS record with header, inner type and tag, and its bookkeeping */
-#define BUFFER_SHARED_BYTES (256 * 1024)
+#define BUFFER_SHARED_BYTES (512 * 1024)
 
 struct buffer_pool;
 struct pipe_pool;

@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 #define EVENTS_A_TURN 256
-#define FETCHES_A_TURN 16                             /* of EVENTS_A_TURN, while more than one account has events */
-#define READY_QUANTUM_NS 100000                       /* an account's share of a round; about ten small events */
-#define BULK_QUANTUM_NS 200000                        /* about one read of 256 KiB */
-#define CONTENDED_TURN_NS NANOSECONDS_PER_MILLISECOND /* after this the kernel is asked again */
+#define FETCHES_A_TURN 16                                /* of EVENTS_A_TURN, while more than one account has events */
+#define READY_QUANTUM_NS 100000                          /* an account's share of a round; about ten small events */
+#define BULK_QUANTUM_NS 200000                           /* about half a read of bulk */
+#define CONTENDED_TURN_NS NANOSECONDS_PER_MILLISECOND    /* after this the kernel is asked again */
+#define SMALL_FLOW_NS (20 * NANOSECONDS_PER_MILLISECOND) /* how long one that was served counts */
 #define ALWAYS_DELIVERED ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define WAKE_UP_TOKEN UINT64_MAX
 #define NO_SLOT UINT32_MAX
@@ -34,6 +35,7 @@ struct loop {
     int wake_up;
     uint64_t now_ns;
     uint64_t held_now_ns; /* of loop_advance_ms; 0: the clock's */
+    uint64_t small_flows_until_ns;
 
     struct watch_slot *slots;
     uint32_t slot_count;
@@ -316,6 +318,16 @@ void loop_defer_bulk(struct loop *loop, struct deferred *deferred)
         struct loop_account *account = deferred->account != NULL ? deferred->account : &loop->own;
         fair_queue_add(&loop->bulk, &account->bulk, &deferred->link);
     }
+}
+
+void loop_note_small_flow(struct loop *loop)
+{
+    loop->small_flows_until_ns = loop->now_ns + SMALL_FLOW_NS;
+}
+
+bool loop_has_small_flows(const struct loop *loop)
+{
+    return loop->now_ns < loop->small_flows_until_ns;
 }
 
 void deferred_cancel(struct deferred *deferred)

@@ -106,6 +106,10 @@ void deferred_cancel(struct deferred *deferred);
  * (design §5). While any is queued the loop polls without sleeping. Idempotent while queued; deferred_cancel takes it back. */
 void loop_defer_bulk(struct loop *loop, struct deferred *deferred);
 
+/* A flow of small messages was served: for a moment bulk goes in smaller steps, so that the next message waits less. */
+void loop_note_small_flow(struct loop *loop);
+bool loop_has_small_flows(const struct loop *loop);
+
 /* Any thread. Wakes the loop through an eventfd only when its queue was empty: no futex, no lock. */
 void loop_post(struct loop *loop, struct posted *posted);
 

@@ -8,6 +8,7 @@
 
 #define ALERT_LEVEL_WARNING 1
 
+_Static_assert(RECORD_SLOT_BYTES + RECORD_OVERHEAD_BYTES == 16 * 1024, "a record fills whole pages");
 _Static_assert(RECORD_PLAINTEXT_MAXIMUM + RECORD_OVERHEAD_BYTES <= BUFFER_BLOCK_BYTES, "a block holds a record");
 
 static struct native_layer *layer_of(struct record_layer *layer)
@@ -223,7 +224,7 @@ struct native_layer *native_layer_bare(struct buffer_pool *pool, int descriptor)
 {
     struct native_layer *layer = NEW(struct native_layer);
     layer->base = (struct record_layer){ .engine = &native_engine, .pool = pool, .descriptor = descriptor };
-    layer->slot_bytes = RECORD_PLAINTEXT_MAXIMUM;
+    layer->slot_bytes = RECORD_SLOT_BYTES;
     layer->records_before_key_update = RECORDS_BEFORE_KEY_UPDATE;
     send_queue_initialise(&layer->queue, pool);
     record_input_initialise(&layer->input, pool);

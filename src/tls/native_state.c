@@ -38,7 +38,7 @@ static void write_unsent(const struct send_queue *queue, struct writer *state)
 {
     writer_add_u32(state, (uint32_t)queue->unsent_bytes);
     for (size_t i = 0; i < queue->block_count; i++) {
-        const struct send_block *block = &queue->blocks[i];
+        const struct send_block *block = &queue->contents->blocks[i];
         writer_add(state, block->memory + block->start, block->end - block->start);
     }
 }

@@ -266,6 +266,6 @@ void openssl_layer_established(struct openssl_layer *layer)
     /* A client may have asked for smaller records (RFC 6066 §4): a slot is one record in any case. */
     uint8_t smaller = SSL_SESSION_get_max_fragment_length(SSL_get0_session(layer->ssl));
     bool is_smaller = smaller >= TLSEXT_max_fragment_length_512 && smaller <= TLSEXT_max_fragment_length_4096;
-    layer->slot_bytes = is_smaller ? (uint16_t)(512u << (smaller - 1)) : RECORD_PLAINTEXT_MAXIMUM;
+    layer->slot_bytes = is_smaller ? (uint16_t)(512u << (smaller - 1)) : RECORD_SLOT_BYTES;
     (void)SSL_free_buffers(layer->ssl);
 }

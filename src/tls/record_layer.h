@@ -23,6 +23,8 @@
 #include <sys/uio.h>
 
 #define RECORD_PLAINTEXT_MAXIMUM 16384 /* RFC 8446 §5.1 */
+/* What engines put into a record of theirs: with header, type and tag 16 KiB, so that a read of so many KiB ends where a record does. */
+#define RECORD_SLOT_BYTES (RECORD_PLAINTEXT_MAXIMUM - 22)
 
 /* Far below the 2^24.5 records after which AES-GCM keys must be changed (RFC 8446 §5.5), also for peers that count to 2^24. */
 #define RECORDS_BEFORE_KEY_UPDATE (1u << 23)

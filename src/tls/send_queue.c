@@ -1,5 +1,6 @@
 #include "tls/send_queue.h"
 
+#include "base/memory.h"
 #include "net/buffer_pool.h"
 
 #include <assert.h>
@@ -11,13 +12,30 @@ void send_queue_initialise(struct send_queue *queue, struct buffer_pool *pool)
     *queue = (struct send_queue){ .pool = pool };
 }
 
+static struct send_queue_contents *contents_of(struct send_queue *queue)
+{
+    if (queue->contents == NULL) {
+        queue->contents = memory_allocate(sizeof *queue->contents);
+    }
+    return queue->contents;
+}
+
+static void forget_empty_contents(struct send_queue *queue)
+{
+    if (queue->block_count == 0 && queue->slot_count == 0) {
+        memory_free(queue->contents);
+        queue->contents = NULL;
+    }
+}
+
 void send_queue_clear(struct send_queue *queue)
 {
     send_queue_return_slots(queue);
     buffer_pool_give(queue->pool, queue->spare);
     for (size_t i = 0; i < queue->block_count; i++) {
-        buffer_pool_give(queue->pool, queue->blocks[i].memory);
+        buffer_pool_give(queue->pool, queue->contents->blocks[i].memory);
     }
+    memory_free(queue->contents);
     send_queue_initialise(queue, queue->pool);
 }
 
@@ -27,45 +45,47 @@ void send_queue_move(struct send_queue *to, struct send_queue *from)
     send_queue_initialise(from, from->pool);
 }
 
-int send_queue_reserve(struct send_queue *queue, struct iovec *slots, int count, size_t slot_bytes)
-{
-    send_queue_return_slots(queue);
-    int room = queue->block_count >= SEND_QUEUE_SLOTS ? 0 : SEND_QUEUE_SLOTS - queue->block_count;
-    int lent = count < room ? count : room;
-    for (int i = 0; i < lent; i++) {
-        queue->slots[i] = buffer_pool_take(queue->pool);
-        slots[i] = (struct iovec){ queue->slots[i], slot_bytes };
-    }
-    queue->slot_count = (uint8_t)(lent < 0 ? 0 : lent);
-    return queue->slot_count;
-}
-
 static void return_slots_before(struct send_queue *queue, int index)
 {
     for (int i = 0; i < index; i++) {
-        buffer_pool_give(queue->pool, queue->slots[i]);
-        queue->slots[i] = NULL;
+        buffer_pool_give(queue->pool, queue->contents->slots[i]);
+        queue->contents->slots[i] = NULL;
     }
+}
+
+int send_queue_reserve(struct send_queue *queue, struct iovec *slots, int count, size_t slot_bytes)
+{
+    return_slots_before(queue, queue->slot_count);
+    struct send_queue_contents *contents = contents_of(queue);
+    int room = queue->block_count >= SEND_QUEUE_SLOTS ? 0 : SEND_QUEUE_SLOTS - queue->block_count;
+    int lent = count < room ? count : room;
+    for (int i = 0; i < lent; i++) {
+        contents->slots[i] = buffer_pool_take(queue->pool);
+        slots[i] = (struct iovec){ contents->slots[i], slot_bytes };
+    }
+    queue->slot_count = (uint8_t)(lent < 0 ? 0 : lent);
+    return queue->slot_count;
 }
 
 void send_queue_return_slots(struct send_queue *queue)
 {
     return_slots_before(queue, queue->slot_count);
     queue->slot_count = 0;
+    forget_empty_contents(queue);
 }
 
 uint8_t *send_queue_take_slot(struct send_queue *queue, int index)
 {
     return_slots_before(queue, index);
-    uint8_t *block = queue->slots[index];
-    queue->slots[index] = NULL;
+    uint8_t *block = queue->contents->slots[index];
+    queue->contents->slots[index] = NULL;
     return block;
 }
 
 void send_queue_append(struct send_queue *queue, uint8_t *block, size_t length)
 {
     assert(queue->block_count < SEND_QUEUE_BLOCKS);
-    queue->blocks[queue->block_count++] = (struct send_block){ block, 0, (uint32_t)length };
+    contents_of(queue)->blocks[queue->block_count++] = (struct send_block){ block, 0, (uint32_t)length };
     queue->unsent_bytes += length;
 }
 
@@ -74,14 +94,14 @@ uint8_t *send_queue_tail(struct send_queue *queue, size_t length)
     if (queue->block_count == 0) {
         return NULL;
     }
-    struct send_block *last = &queue->blocks[queue->block_count - 1];
+    const struct send_block *last = &queue->contents->blocks[queue->block_count - 1];
     return BUFFER_BLOCK_BYTES - last->end < length ? NULL : last->memory + last->end;
 }
 
 void send_queue_extend(struct send_queue *queue, size_t length)
 {
     if (length > 0) {
-        queue->blocks[queue->block_count - 1].end += (uint32_t)length;
+        queue->contents->blocks[queue->block_count - 1].end += (uint32_t)length;
         queue->unsent_bytes += length;
     }
 }
@@ -102,7 +122,7 @@ bool send_queue_has_room(const struct send_queue *queue, size_t length)
     if (queue->block_count < SEND_QUEUE_BLOCKS) {
         return length <= BUFFER_BLOCK_BYTES;
     }
-    return BUFFER_BLOCK_BYTES - queue->blocks[queue->block_count - 1].end >= length;
+    return BUFFER_BLOCK_BYTES - queue->contents->blocks[queue->block_count - 1].end >= length;
 }
 
 bool send_queue_add(struct send_queue *queue, struct bytes data)
@@ -122,10 +142,11 @@ bool send_queue_add(struct send_queue *queue, struct bytes data)
 
 static void take_off(struct send_queue *queue, size_t sent)
 {
+    struct send_block *blocks = queue->contents->blocks;
     queue->unsent_bytes -= sent;
     size_t done = 0;
     while (done < queue->block_count) {
-        struct send_block *block = &queue->blocks[done];
+        struct send_block *block = &blocks[done];
         size_t length = block->end - block->start;
         if (sent < length) {
             block->start += (uint32_t)sent;
@@ -136,14 +157,14 @@ static void take_off(struct send_queue *queue, size_t sent)
         done++;
     }
     queue->block_count -= (uint8_t)done;
-    memmove(queue->blocks, queue->blocks + done, queue->block_count * sizeof queue->blocks[0]);
+    memmove(blocks, blocks + done, queue->block_count * sizeof blocks[0]);
 }
 
 static ssize_t send_once(struct send_queue *queue, int descriptor)
 {
     struct iovec pieces[SEND_QUEUE_BLOCKS];
     for (size_t i = 0; i < queue->block_count; i++) {
-        struct send_block *block = &queue->blocks[i];
+        const struct send_block *block = &queue->contents->blocks[i];
         pieces[i] = (struct iovec){ block->memory + block->start, block->end - block->start };
     }
     struct msghdr message = { .msg_iov = pieces, .msg_iovlen = queue->block_count };
@@ -167,5 +188,6 @@ int send_queue_flush(struct send_queue *queue, int descriptor)
             return -EAGAIN;
         }
     }
+    forget_empty_contents(queue);
     return 0;
 }

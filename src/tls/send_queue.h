@@ -9,17 +9,22 @@
 
 struct buffer_pool;
 
-#define SEND_QUEUE_SLOTS 16                      /* blocks that may wait before no slot is lent any more */
+#define SEND_QUEUE_SLOTS 32                      /* blocks that may wait before no slot is lent any more */
 #define SEND_QUEUE_BLOCKS (SEND_QUEUE_SLOTS + 2) /* with room for records of the layer's own: alerts, key updates */
 
-struct send_queue {
-    struct buffer_pool *pool;
+/* Only while there is something in it: an idle connection has none. */
+struct send_queue_contents {
     struct send_block {
         uint8_t *memory;
         uint32_t start; /* of what is still to be sent */
         uint32_t end;
     } blocks[SEND_QUEUE_BLOCKS];
     uint8_t *slots[SEND_QUEUE_SLOTS]; /* lent by the last reserve; NULL once taken */
+};
+
+struct send_queue {
+    struct buffer_pool *pool;
+    struct send_queue_contents *contents; /* NULL without blocks and slots */
     uint8_t *spare; /* a block whose contents are used up while they are replaced, see send_queue_add */
     size_t unsent_bytes;
     uint8_t block_count;

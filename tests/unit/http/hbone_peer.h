@@ -72,8 +72,8 @@ static int piece_reserve(struct record_layer *base, struct iovec *slots, int cou
         return 0;
     }
     for (int i = 0; i < count && i < PIECE_SLOTS; i++) {
-        layer->slots[i] = memory_allocate(RECORD_PLAINTEXT_MAXIMUM);
-        slots[i] = (struct iovec){ layer->slots[i], RECORD_PLAINTEXT_MAXIMUM };
+        layer->slots[i] = memory_allocate(RECORD_SLOT_BYTES);
+        slots[i] = (struct iovec){ layer->slots[i], RECORD_SLOT_BYTES };
     }
     return count < PIECE_SLOTS ? count : PIECE_SLOTS;
 }

@@ -285,7 +285,7 @@ static void test_a_state_with_more_unsent_than_can_wait_is_refused_by_name(void 
     uint8_t *unsent_bytes = exported.data + 24 + 2 * (secret_bytes + sizeof(uint64_t));
     assert_int_equal(unsent_bytes[0], 0);
     unsent_bytes[1] = 0x10;
-    assert_refused(import_of(writer_bytes(&exported), scripted.pool), RESULT_INVALID, "bytes unsent, at most 313344");
+    assert_refused(import_of(writer_bytes(&exported), scripted.pool), RESULT_INVALID, "bytes unsent, at most 591872");
     secret_writer_free(&exported);
     scripted_end(&scripted);
 }

@@ -273,7 +273,7 @@ static void bounded(struct layers *layers, const struct engine_case *engine)
     struct iovec slot;
     assert_int_equal(record_reserve(layer, &slot, 1), 0);
     assert_true(record_unsent_bytes(layer) > 14 * RECORD_PLAINTEXT_MAXIMUM);
-    assert_true(buffer_pool_lent_bytes(pools[0]) <= 18 * BUFFER_BLOCK_BYTES);
+    assert_true(buffer_pool_lent_bytes(pools[0]) <= 34 * BUFFER_BLOCK_BYTES);
     size_t received = 0;
     uint64_t deadline_ns = clock_monotonic_ns() + SUPPORT_DEADLINE_NS;
     while (received < committed && clock_monotonic_ns() < deadline_ns) {
