@@ -125,7 +125,8 @@ def test_the_first_stream_introduces_itself_as_the_reference_does(place, session
     stream = plane.streams[0]
     assert stream.metadata["authorization"] == "Bearer secret-token"
     assert stream.metadata["clusterid"] == "c1"
-    assert stream.metadata["x_extra" if "x_extra" in stream.metadata else "x-extra"] == "yes"
+    assert stream.metadata["x_extra"] == "yes"  # its name in lower case, nothing else changed
+    assert set(stream.metadata) == {"authorization", "clusterid", "x_extra"}, stream.metadata  # no user-agent, no grpc-timeout
     first, second = [r for r in stream.requests if not r.response_nonce][:2]
     assert (first.type_url, second.type_url) == (ADDRESS, AUTHORIZATION)
     assert first.node.id == "ztunnel~10.0.0.1~zt.istio-system~istio-system.svc.cluster.local"
@@ -135,6 +136,34 @@ def test_the_first_stream_introduces_itself_as_the_reference_does(place, session
     assert fields["LABELS"].struct_value.fields[0].value.string_value == "zt"
     assert not first.resource_names_subscribe and not first.initial_resource_versions
     program.wait_line("Stream established")
+
+
+def test_metadata_of_every_kind_goes_into_the_node_and_what_is_no_json_is_said(place):
+    plane = place.control_plane()
+    program = place.ztunnel(plane, ISTIO_METAJSON_NOTHING="null", ISTIO_METAJSON_YES="true", ISTIO_METAJSON_HALF="0.5", ISTIO_METAJSON_TEXT='"t"',
+                            ISTIO_METAJSON_LIST='[1,"x",{"k":false}]', ISTIO_METAJSON_BROKEN="{broken", ISTIO_META_NAME="another", POD_NAME="zt",
+                            ISTIO_META_DNS_CAPTURE="true")
+    plane.wait(lambda p: p.streams and len(p.streams[0].requests) >= 2)
+    fields = {f.key: f.value for f in plane.streams[0].requests[0].node.metadata.fields}
+    assert fields["NOTHING"].WhichOneof("kind") == "null_value" and fields["YES"].bool_value and fields["HALF"].number_value == 0.5
+    assert fields["TEXT"].string_value == "t" and fields["NAME"].string_value == "another" and fields["DNS_CAPTURE"].string_value == "true"
+    values = fields["LIST"].list_value.values
+    assert values[0].number_value == 1 and values[1].string_value == "x" and not values[2].struct_value.fields[0].value.bool_value
+    assert "BROKEN" not in fields
+    program.wait_line("failed to parse BROKEN={broken")
+    program.assert_clean()
+    plane.stop()
+
+
+@pytest.mark.parametrize("environment, name, namespace", [({"INSTANCE_IP": ""}, "zt", "istio-system"), ({"POD_NAME": "", "POD_NAMESPACE": ""}, "", "")])
+def test_what_is_unset_leaves_its_place_in_the_id(place, environment, name, namespace):
+    plane = place.control_plane()
+    program = place.ztunnel(plane, **environment)
+    plane.wait(lambda p: p.streams and p.streams[0].requests)
+    ip = "1.1.1.1" if "INSTANCE_IP" in environment else "10.0.0.1"
+    assert plane.streams[0].requests[0].node.id == f"ztunnel~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"
+    program.assert_clean()
+    plane.stop()
 
 
 def test_resources_are_applied_and_acknowledged(place, session):
