@@ -304,6 +304,28 @@ def test_a_query_under_way_is_answered_while_draining(world):
     query.wait_line("192.0.2.8")
 
 
+def shared_name(namespace, address):
+    return {"name": "shared", "namespace": namespace, "hostname": "shared.example.com", "vips": [f"/{address}"], "ports": {80: 80}}
+
+
+@pytest.mark.parametrize("environment, question, expected", [
+    ({}, ("shared.example.com.", "A"), ["10.96.2.1"]),
+    ({"PREFERED_SERVICE_NAMESPACE": "b"}, ("shared.example.com.", "A"), ["10.96.2.2"]),
+    ({"IPV6_ENABLED": "false"}, ("dual.default.svc.cluster.local.", "AAAA"), []),
+    ({"CLUSTER_DOMAIN": "mesh.test"}, ("plain.", "A"), ["10.96.2.3"]),
+    ({"ISTIO_META_DNS_PROXY_ADDR": "127.0.0.1:15999"}, ("@127.0.0.1", "-p", "15999", "dual.", "A"), ["10.96.0.10"]),
+])
+def test_switches_change_what_is_answered(world, environment, question, expected):
+    plain = {**service("plain", "10.96.2.3", {80: 80}), "hostname": "plain.default.svc.mesh.test"}
+    here = {**world.model, "services": [*world.model["services"], shared_name("a", "10.96.2.1"), shared_name("b", "10.96.2.2"), plain]}
+    name = "ztunnel-" + ("-".join(environment) or "plain")
+    world.ztunnel = world.start(name, LOCAL_XDS=json.dumps(here), **environment)
+    before = len(world.seen())
+    assert world.short(*question) == expected
+    assert len(world.seen()) == before
+    world.ztunnel.stop()
+
+
 def test_switched_off_it_listens_to_nothing(world):
     world.ztunnel = world.start("ztunnel-no-dns", ISTIO_META_DNS_CAPTURE="false")
     assert ":15053" not in world.client.run("ss", "-lntu")

@@ -185,6 +185,16 @@ def test_a_200_bears_baggage_and_nothing_else(world, address, authority):
     raw.sock.close()
 
 
+def test_a_connect_that_ends_at_once_is_a_connection_that_ends(world):
+    raw = world.raw()
+    stream = raw.request((":method", "CONNECT"), (":authority", f"{SERVER4}:{ECHO}"), end=True)
+    answer = raw.frames_of(stream, 1)[0]
+    assert status_of(raw, answer) == "200"
+    last = answer if "END_STREAM" in answer.flags else raw.frames_of(stream, 1)[0]
+    assert isinstance(last, (frames.DataFrame, frames.HeadersFrame)) and "END_STREAM" in last.flags
+    raw.sock.close()
+
+
 @pytest.mark.parametrize("headers", [
     [(":method", "CONNECT"), (":protocol", "bytestream"), (":authority", f"{SERVER4}:{ECHO}")],
     [(":method", "CONNECT"), (":protocol", "connect-tcp"), (":scheme", "https"), (":path", "/"), (":authority", f"{SERVER4}:{ECHO}")],
@@ -439,6 +449,25 @@ def test_streams_of_a_tunnel_are_as_many_as_both_sides_want(world, environment, 
         assert list(counts.values()) == expected
         for connection in connections:
             connection.close()
+
+
+def test_a_200_that_ends_the_stream_is_a_connection_that_ends(world):
+    def end(connection, stream_id, headers):
+        connection.h2.send_headers(stream_id, [(":status", "200")], end_stream=True)
+        connection.flush()
+
+    with world.calling(end, "ended") as (out, dial):
+        assert read_to_end(dial(), 20 * PATIENCE) == (b"", "fin")
+        assert "error=" not in out.access("connection complete", f"dst.hbone_addr={PEER}:80")[0]
+
+
+def test_informational_answers_are_no_answers(world):
+    def hint(connection, stream_id, headers):
+        connection.h2.send_headers(stream_id, [(":status", "103"), ("link", "x")])
+        Peer()(connection, stream_id, headers)
+
+    with world.calling(hint, "hinted") as (_, dial):
+        assert dial().recv(5) == b"hello"
 
 
 @pytest.mark.parametrize("status", ["204", "401", "503"])
