@@ -71,7 +71,8 @@ class World:
             make_workload("client", [CLIENT4, CLIENT6]), make_workload("other", OTHER, namespace="elsewhere")])
         authority = Authority()
         self.ztunnel = Ztunnel(self.server, {}, authority.leaf(spiffe("server")), environment={
-            "LOCAL_XDS": "", "XDS_ADDRESS": f"http://127.0.0.1:{self.plane.port}", "XDS_ROOT_CA": authority.root})
+            "LOCAL_XDS": "", "XDS_ADDRESS": f"http://127.0.0.1:{self.plane.port}", "XDS_ROOT_CA": authority.root,
+            "AUTHZ_POLICY_INFO_LOGGING": "true"})
         self.plane.wait(lambda p: p.answers(AUTHORIZATION))
         for port in (WEB, ADMIN):
             self.serve(port)
@@ -249,7 +250,7 @@ def test_the_reasons_are_said(world):
     log = world.ztunnel.program
     log.wait_line("\twarn\t", "skipping unknown policy")
     for text in ("deny policy match", "no allow policies matched"):
-        log.wait_line("\tdebug\t", text)
+        log.wait_line("\tinfo\t", text)  # not debug: AUTHZ_POLICY_INFO_LOGGING
 
 
 def test_dry_runs_are_said(world):
@@ -257,7 +258,11 @@ def test_dry_runs_are_said(world):
     assert world.is_allowed("client") and world.is_allowed("client", ADMIN)
     for text in ("dry-run: deny policy match\tpolicy=\"default/d\"", "dry-run: allow policy match\tpolicy=\"default/a\"", "dry-run: no allow policies match",
                  "no allow policies, allow"):
-        world.ztunnel.program.wait_line("\tdebug\t", text)
+        world.ztunnel.program.wait_line("\tinfo\t", text)
+    world.apply()
+    for name in "d", "a":
+        world.ztunnel.program.wait_line("\tinfo\t", f"handling RBAC update default/{name}")
+        world.ztunnel.program.wait_line("\tinfo\t", f"handling RBAC delete default/{name}")
 
 
 def test_what_lives_is_cut_when_a_policy_comes_and_its_neighbours_go_on(world):
