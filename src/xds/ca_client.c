@@ -211,7 +211,7 @@ static struct result start_call(struct ca_call *call)
     RESULT_TRY(ensure_channel(client));
     struct result authorised = control_plane_metadata(&client->settings.control_plane, &arena, &metadata, &count);
     if (!result_is_ok(&authorised)) {
-        arena_free(&arena);
+        arena_free(&arena); /* a token that failed was not kept */
         return authorised;
     }
     const struct grpc_call_settings settings = {
@@ -226,6 +226,7 @@ static struct result start_call(struct ca_call *call)
     };
     call->channel = client->channel;
     call->call = grpc_call_start(client->channel, &settings);
+    control_plane_metadata_wipe(&client->settings.control_plane, metadata);
     arena_free(&arena);
     struct writer message = writer_growing();
     write_request(call, &message);

@@ -96,3 +96,12 @@ struct result control_plane_metadata(
     }
     return result_ok();
 }
+
+void control_plane_metadata_wipe(const struct control_plane_settings *settings, const struct grpc_metadata *metadata)
+{
+    if (settings->token_file != NULL) {
+        char *token;
+        memcpy(&token, &metadata[0].value, sizeof token);
+        memory_wipe(token, strlen(token));
+    }
+}

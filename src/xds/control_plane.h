@@ -30,5 +30,7 @@ struct result control_plane_channel(struct loop *loop, struct buffer_pool *pool,
  * dropped, where the Rust client fails). An empty token file fails: "token file exists, but was empty". */
 struct result control_plane_metadata(
     const struct control_plane_settings *settings, struct arena *arena, struct grpc_metadata **metadata, size_t *count);
+/* Overwrites the token that was read for them, before the arena is given back. What the settings hold stays. */
+void control_plane_metadata_wipe(const struct control_plane_settings *settings, const struct grpc_metadata *metadata);
 
 #endif

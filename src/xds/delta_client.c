@@ -246,6 +246,7 @@ static void connect_stream(struct delta_client *client)
     struct result authorised = control_plane_metadata(&client->settings.control_plane, &arena, &metadata, &count);
     if (result_is_ok(&authorised)) {
         start_call(client, metadata, count);
+        control_plane_metadata_wipe(&client->settings.control_plane, metadata);
     } else {
         const struct grpc_end end = { .status = GRPC_UNAUTHENTICATED, .message = authorised.message };
         drop_stream(client);
