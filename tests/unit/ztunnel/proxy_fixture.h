@@ -45,6 +45,36 @@ static UNUSED_HELPER void proxy_rig_add_pod(struct proxy_rig *rig, const char *u
     proxy_rig_publish(rig, change);
 }
 
+static UNUSED_HELPER struct policy *deny_policy(uint16_t port)
+{
+    struct policy_builder *builder = policy_builder_new();
+    policy_builder_begin_rule(builder);
+    policy_builder_begin_clause(builder);
+    policy_builder_begin_match(builder);
+    policy_builder_add_port(builder, POLICY_DESTINATION_PORTS, port);
+    const struct policy_header header = { TEXT("default/no"), TEXT("no"), TEXT("default"), POLICY_NAMESPACE,
+        POLICY_DENY, false };
+    struct policy *policy;
+    struct result made = policy_builder_finish(builder, &header, &policy);
+    assert_true(result_is_ok(&made));
+    policy_builder_free(builder);
+    return policy;
+}
+
+static UNUSED_HELPER void proxy_rig_deny_port(struct proxy_rig *rig, uint16_t port)
+{
+    struct mesh_change *change = proxy_rig_change(rig);
+    mesh_change_upsert_policy(change, deny_policy(port));
+    proxy_rig_publish(rig, change);
+}
+
+static UNUSED_HELPER void proxy_rig_remove_pod(struct proxy_rig *rig, const char *uid)
+{
+    struct mesh_change *change = proxy_rig_change(rig);
+    assert_int_equal(mesh_change_remove_address(change, TEXT(uid)), MESH_REMOVED_WORKLOAD);
+    proxy_rig_publish(rig, change);
+}
+
 static UNUSED_HELPER void make_shared(struct proxy_rig *rig)
 {
     struct shared_state *shared = &rig->shared;

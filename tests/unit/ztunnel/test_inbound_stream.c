@@ -230,33 +230,10 @@ static void an_own_port_of_the_proxy_is_refused(void **state)
     assert_string_not_equal(last_refusal(&near->rig), "");
 }
 
-static struct policy *deny_policy(uint16_t port)
-{
-    struct policy_builder *builder = policy_builder_new();
-    policy_builder_begin_rule(builder);
-    policy_builder_begin_clause(builder);
-    policy_builder_begin_match(builder);
-    policy_builder_add_port(builder, POLICY_DESTINATION_PORTS, port);
-    const struct policy_header header = { TEXT("default/no"), TEXT("no"), TEXT("default"), POLICY_NAMESPACE,
-        POLICY_DENY, false };
-    struct policy *policy;
-    struct result made = policy_builder_finish(builder, &header, &policy);
-    assert_true(result_is_ok(&made));
-    policy_builder_free(builder);
-    return policy;
-}
-
-static void publish_policy(struct near *near)
-{
-    struct mesh_change *change = proxy_rig_change(&near->rig);
-    mesh_change_upsert_policy(change, deny_policy(near->port));
-    proxy_rig_publish(&near->rig, change);
-}
-
 static void what_a_policy_denies_is_unauthorized_and_never_dialled(void **state)
 {
     struct near *near = *state;
-    publish_policy(near);
+    proxy_rig_deny_port(&near->rig, near->port);
     connect_to_application(near);
     assert_refused(near, 401, "policy");
     assert_int_equal(accept(near->listener, NULL, NULL), -1);
@@ -268,7 +245,7 @@ static void a_policy_that_comes_later_cuts_the_connection(void **state)
     connect_to_application(near);
     accept_application(near);
     TURN_UNTIL(&near->rig, near->status == 200);
-    publish_policy(near);
+    proxy_rig_deny_port(&near->rig, near->port);
     TURN_UNTIL(&near->rig, near->resets == 1);
     assert_int_equal(near->reset.cause, HBONE_RESET_BY_PEER);
     assert_string_equal(last_refusal(&near->rig), "connection closed due to policy change");
@@ -278,9 +255,7 @@ static void a_policy_that_comes_later_cuts_the_connection(void **state)
 static void a_connect_waits_until_the_pods_workload_is_known(void **state)
 {
     struct near *near = *state;
-    struct mesh_change *change = proxy_rig_change(&near->rig);
-    assert_int_equal(mesh_change_remove_address(change, TEXT(CLIENT_UID)), MESH_REMOVED_WORKLOAD);
-    proxy_rig_publish(&near->rig, change);
+    proxy_rig_remove_pod(&near->rig, CLIENT_UID);
     connect_to_application(near);
     TURN_UNTIL(&near->rig, near->tunnel.streams == 1);
     turn_some(&near->rig);
@@ -294,9 +269,7 @@ static void a_connect_waits_until_the_pods_workload_is_known(void **state)
 static void a_stream_reset_before_its_answer_is_forgotten(void **state)
 {
     struct near *near = *state;
-    struct mesh_change *change = proxy_rig_change(&near->rig);
-    assert_int_equal(mesh_change_remove_address(change, TEXT(CLIENT_UID)), MESH_REMOVED_WORKLOAD);
-    proxy_rig_publish(&near->rig, change);
+    proxy_rig_remove_pod(&near->rig, CLIENT_UID);
     connect_to_application(near);
     TURN_UNTIL(&near->rig, near->tunnel.streams == 1);
     hbone_stream_reset(near->stream, HBONE_CANCEL);

@@ -244,9 +244,7 @@ static void an_own_port_of_the_proxy_is_not_dialled(void **state)
 static void a_connection_waits_until_its_own_workload_is_known(void **state)
 {
     struct far *far = *state;
-    struct mesh_change *change = proxy_rig_change(&far->rig);
-    assert_int_equal(mesh_change_remove_address(change, TEXT(CLIENT_UID)), MESH_REMOVED_WORKLOAD);
-    proxy_rig_publish(&far->rig, change);
+    proxy_rig_remove_pod(&far->rig, CLIENT_UID);
     dial(far, "10.0.0.2:8080");
     turn_some(&far->rig);
     assert_int_equal(far->opened, 0);
