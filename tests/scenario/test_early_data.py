@@ -20,7 +20,7 @@ ANSWERS, WAITS, REFUSES, LOSES, DENIES = 8080, 8081, 8082, 8083, 8503
 
 
 class Handler:
-    """Answers at once, after the test says so, or never; what came is kept for each request."""
+    """Answers at once, when bytes have come, when the test says so, or never; what came is kept for each request."""
 
     def __init__(self):
         self.streams = []  # [connection, stream id, port, bytes, has ended], in order of arrival
@@ -35,9 +35,6 @@ class Handler:
         self.streams.append([connection, stream_id, port, b"", False])
         if port in (ANSWERS, REFUSES):
             self.answer(-1)
-        elif port == DENIES:
-            connection.h2.send_headers(stream_id, [(":status", "503")], end_stream=True)
-            connection.flush()
 
     def answer(self, index):
         connection, stream_id = self.streams[index][:2]
@@ -52,6 +49,9 @@ class Handler:
                     stream[3] += event.data
                     if stream[2] == REFUSES and stream is self.streams[0]:
                         connection.h2.reset_stream(stream[1], h2.errors.ErrorCodes.REFUSED_STREAM)
+                        connection.flush()
+                    elif stream[2] == DENIES:
+                        connection.h2.send_headers(stream[1], [(":status", "503")], end_stream=True)
                         connection.flush()
                 elif isinstance(event, h2.events.StreamEnded):
                     stream[4] = True
