@@ -155,6 +155,12 @@ static struct result engine_key_update(struct record_layer *base, bool request_p
     return result_ok();
 }
 
+/* Asking libssl once more only to hear that there is nothing costs as much as opening a small record. */
+static bool is_all_opened(const struct openssl_layer *layer)
+{
+    return record_input_is_at_end(&layer->input) && !SSL_has_pending(layer->ssl);
+}
+
 /* Opens what is complete, one record behind the other. Returns the plaintext bytes; sets input_end when it is the last. */
 static size_t open_records(struct openssl_layer *layer, uint8_t *plaintext)
 {
@@ -164,6 +170,9 @@ static size_t open_records(struct openssl_layer *layer, uint8_t *plaintext)
         size_t length = 0;
         if (SSL_read_ex(layer->ssl, plaintext + opened, BUFFER_SHARED_BYTES - opened, &length) == 1) {
             opened += length;
+            if (is_all_opened(layer)) {
+                return opened;
+            }
             continue;
         }
         int error = SSL_get_error(layer->ssl, 0);

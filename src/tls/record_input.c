@@ -87,6 +87,11 @@ size_t record_input_room(const struct record_input *input)
     return BUFFER_BLOCK_BYTES - input->kept_length;
 }
 
+bool record_input_is_at_end(const struct record_input *input)
+{
+    return input->at == input->end;
+}
+
 size_t record_input_take(struct record_input *input, uint8_t *out, size_t capacity)
 {
     if (input->at == input->whole_end && input->at != input->end) {

@@ -34,6 +34,9 @@ ssize_t record_input_fill(struct record_input *input, int descriptor, size_t bud
 /* As much as fits in one block with what is kept: the budget with which record_input_close never fails to keep the rest. */
 size_t record_input_room(const struct record_input *input);
 
+/* Nothing is left in the window, not even a part of a record. */
+bool record_input_is_at_end(const struct record_input *input);
+
 /* Up to `capacity` bytes of the record at hand, or of the next one if it is complete; 0: there is none. */
 size_t record_input_take(struct record_input *input, uint8_t *out, size_t capacity);
 
