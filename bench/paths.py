@@ -67,13 +67,17 @@ class Path:
             if not line:
                 raise RuntimeError(f"{self.name} {mode}: {load.stderr.read()}")
 
+    def finish(self, load, timeout):
+        """What a load reports at its end."""
+        output, error = load.communicate(timeout=timeout)
+        if load.returncode != 0:
+            raise RuntimeError(f"{self.name}: {error}")
+        return json.loads(output)
+
     def measure(self, mode, streams, seconds, size=1):
         load = self.load(mode, streams, seconds, size)
         before = cpu_seconds(self.pids)
-        output, error = load.communicate(timeout=60 + seconds)
-        if load.returncode != 0:
-            raise RuntimeError(f"{self.name} {mode}: {error}")
-        report = json.loads(output)
+        report = self.finish(load, 60 + seconds)
         report["cpu"] = cpu_seconds(self.pids) - before
         return report
 

@@ -5,7 +5,7 @@ Two pods a path on two nodes joined by veth, everything on this machine's proces
 load once, in random order; figures are medians over the rounds, ratios are made within a round. docs/benchmarks.md explains the method.
 
   ROUNDS=5 SECONDS=1    how often, and how long each load is measured
-  LOADS=up1,ping        only some of the loads, and none of the other figures
+  LOADS=up1,ping        only some of the loads, and none of the other figures; "profile" among them is the split of the processor time
   BENCH_PEER=PATH       another program that takes ztunnel's environment, measured in the same rounds; BENCH_PEER_ENVIRONMENT: a JSON object on top
 
 Writes build/bench/report.json and report.txt, and the picture docs/benchmarks/ratios.svg when nothing was left out.
@@ -19,7 +19,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import chart, report, special, workers  # noqa: E402
+from bench import chart, profile, report, special, workers  # noqa: E402
 from bench.paths import TOOLS, Street  # noqa: E402
 from tests.lab.process import ROOT, stop_everything  # noqa: E402
 from tests.lab.topology import end_on_signals, remove_directory, run_directory  # noqa: E402
@@ -39,6 +39,8 @@ LOADS = [
 ]
 CHART = [("up1", "throughput"), ("up16", "throughput"), ("down1", "throughput"), ("down16", "throughput"), ("up16", "cpu_gb"), ("ping", "p50"),
          ("ping64", "rate"), ("ping64", "cpu"), ("connect", "p50"), ("connect16", "cpu")]
+PROFILED = [] if PARTIAL and "profile" not in PARTIAL.split(",") else [load for load in LOADS if load.key in ("up16", "down16")]
+TITLES = {load.key: load.title for load in LOADS}
 LOADS = [load for load in LOADS if not PARTIAL or load.key in PARTIAL.split(",")]
 
 
@@ -91,25 +93,35 @@ def special_figures(street, idle):
     return rows
 
 
-def print_everything(street, results, others):
+def processor_time_split(street):
+    """{} with a line that says why when it cannot be had."""
+    reason = profile.unavailable() if PROFILED else None
+    if reason is not None:
+        print(f"  no split of the processor time: {reason}", file=sys.stderr)
+    if reason is not None or not PROFILED:
+        return {}
+    return profile.measure(street, PROFILED, ("relay", "native", "openssl", "aes-128", "peer"), max(SECONDS, 1))
+
+
+def print_everything(street, results, others, splits):
     out = io.StringIO()
     print(f"Medians of {ROUNDS} interleaved rounds of {SECONDS:g} s; {os.cpu_count()} processors; AES-256-GCM but where named\n", file=out)
     meshes = [name for name in ("native", "openssl", "aes-128", "peer") if name in street.paths]
-    titles = {load.key: load.title for load in LOADS}
     rows = report.ratio_table(results, LOADS, meshes)
     report.print_ratios(rows, meshes, out)
     report.print_absolutes(results, LOADS, list(street.paths), out)
-    report.print_goals("Goals with our own records", report.goals(results, "native", report.GOALS), titles, out)
-    report.print_goals("Goals with libssl's records", report.goals(results, "openssl", report.LIBSSL_GOALS), titles, out)
+    report.print_goals("Goals with our own records", report.goals(results, "native", report.GOALS), TITLES, out)
+    report.print_goals("Goals with libssl's records", report.goals(results, "openssl", report.LIBSSL_GOALS), TITLES, out)
+    profile.print_profile(splits, TITLES, out)
     if others:
         report.print_special(others, out)
     print(out.getvalue())
     return out.getvalue(), rows, meshes
 
 
-def write_files(results, text, others, rows, meshes):
+def write_files(results, text, others, splits, rows, meshes):
     with open(os.path.join(TOOLS, "report.json"), "w") as file:
-        json.dump({"rounds": results, "special": others}, file, indent=1)
+        json.dump({"rounds": results, "special": others, "profile": splits}, file, indent=1)
     with open(os.path.join(TOOLS, "report.txt"), "w") as file:
         file.write(text)
     if PARTIAL:
@@ -128,9 +140,10 @@ def main():
     street = build_street()
     idle = {name: [z.program.resident_kib() for z in pair] for name, pair in street.ztunnels.items()}
     results = run_rounds(street)
+    splits = processor_time_split(street)
     others = [] if PARTIAL else special_figures(street, idle)
-    text, rows, meshes = print_everything(street, results, others)
-    write_files(results, text, others, rows, meshes)
+    text, rows, meshes = print_everything(street, results, others, splits)
+    write_files(results, text, others, splits, rows, meshes)
     print(f"report: {os.path.join(TOOLS, 'report.json')}")
     stop_everything()
     street.topology.remove()

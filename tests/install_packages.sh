@@ -9,7 +9,7 @@ PACKAGES=(
     libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
     libjansson-dev libfyaml-dev libxxhash-dev libcap-ng-dev libseccomp-dev libc-ares-dev zlib1g-dev systemtap-sdt-dev
     libcmocka-dev
-    iproute2 nftables tcpdump procps strace openssl
+    iproute2 nftables tcpdump procps strace linux-perf openssl
     bind9-dnsutils curl nginx-light redis-server redis-tools iperf3 nghttp2-client
     python3-pytest python3-pytest-xdist python3-h2 python3-grpcio python3-protobuf python3-cryptography python3-yaml
 )
