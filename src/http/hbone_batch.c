@@ -1,5 +1,7 @@
 #include "http/hbone_internal.h"
 
+#define SMALL_SLICE_BYTES (8 * 1024)
+
 static void take_out(struct hbone_stream *stream)
 {
     list_remove(&stream->batch_link);
@@ -20,8 +22,12 @@ void hbone_batch_add(struct hbone_session *session, struct hbone_stream *stream,
     batch->entries[index] = (struct hbone_batch_entry){ slice, -1 };
     if (stream->batch_first < 0) {
         stream->batch_first = index;
-        list_append(&batch->touched, &stream->batch_link);
+        list_append(slice.length <= SMALL_SLICE_BYTES ? &batch->small : &batch->large, &stream->batch_link);
     } else {
+        if (stream->batch_first == stream->batch_last) { /* more than one slice is not small */
+            list_remove(&stream->batch_link);
+            list_append(&batch->large, &stream->batch_link);
+        }
         batch->entries[stream->batch_last].next = index;
     }
     stream->batch_last = index;
@@ -40,11 +46,17 @@ void hbone_batch_deliver_stream(struct hbone_session *session, struct hbone_stre
     }
 }
 
+static void deliver_list(struct hbone_session *session, struct list *streams)
+{
+    while (!list_is_empty(streams)) {
+        hbone_batch_deliver_stream(session, LIST_ENTRY(streams->next, struct hbone_stream, batch_link));
+    }
+}
+
+/* Small messages do not wait for the bulk they came with. */
 void hbone_batch_deliver(struct hbone_session *session)
 {
-    struct hbone_batch *batch = session->batch;
-    while (!list_is_empty(&batch->touched)) {
-        hbone_batch_deliver_stream(session, LIST_ENTRY(batch->touched.next, struct hbone_stream, batch_link));
-    }
-    batch->count = 0;
+    deliver_list(session, &session->batch->small);
+    deliver_list(session, &session->batch->large);
+    session->batch->count = 0;
 }

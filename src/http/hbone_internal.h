@@ -51,7 +51,7 @@ struct hbone_stream {
     struct list link;         /* in session->streams, from birth to release */
     struct list waiting_link; /* in session->waiting, while on_writable is owed */
     struct list credit_link;  /* in session->creditors, while a WINDOW_UPDATE is owed */
-    struct list batch_link;   /* in batch->touched */
+    struct list batch_link;   /* in batch->small or batch->large */
     uint32_t id;
     int32_t send_window;           /* negative after the peer shrank its initial window */
     int32_t receive_window;        /* what the peer may still send */
@@ -246,7 +246,7 @@ struct hbone_batch {
         int16_t next;
     } entries[HBONE_BATCH_ENTRIES];
     int count;
-    struct list touched;
+    struct list small, large; /* streams by what this read has for them */
 };
 void hbone_batch_add(struct hbone_session *session, struct hbone_stream *stream, struct bytes slice);
 void hbone_batch_deliver_stream(struct hbone_session *session, struct hbone_stream *stream); /* may release it */

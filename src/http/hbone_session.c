@@ -355,7 +355,8 @@ static void parse(struct hbone_session *session, const struct bytes *runs, int c
 {
     struct hbone_batch batch HBONE_UNINITIALISED;
     batch.count = 0;
-    list_initialise(&batch.touched);
+    list_initialise(&batch.small);
+    list_initialise(&batch.large);
     session->batch = &batch;
     size_t bytes = 0;
     for (int i = 0; i < count; i++) {

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -48,6 +49,8 @@ struct loop {
     struct fair_queue ready; /* events of several accounts that wait for their turn */
     struct fair_queue bulk;
     struct fair_share *paying; /* for the callback that runs; NULL once its account was closed */
+    bool yields_after_bulk;
+    bool owes_yield; /* before the next wait */
 
     /* What other threads write, and nothing that is read at every event. */
     _Alignas(MEMORY_LINE_BYTES) _Atomic(struct posted *) posted; /* newest first */
@@ -126,6 +129,11 @@ void loop_advance_ms(struct loop *loop, uint64_t step_ms)
 {
     uint64_t from_ns = loop->held_now_ns != 0 ? loop->held_now_ns : loop->now_ns;
     loop->held_now_ns = from_ns + step_ms * NANOSECONDS_PER_MILLISECOND;
+}
+
+void loop_yield_after_bulk(struct loop *loop, bool is_wanted)
+{
+    loop->yields_after_bulk = is_wanted;
 }
 
 void loop_set_hook(struct loop *loop, void (*hook)(enum loop_phase phase, void *context), void *context)
@@ -359,6 +367,17 @@ static void run_one_bulk(struct loop *loop)
         uint64_t began_ns = clock_monotonic_ns();
         run_deferred(link);
         (void)charge_since(loop, &loop->bulk, began_ns);
+        loop->owes_yield = loop->yields_after_bulk;
+    }
+}
+
+/* Threads that copy bulk never sleep, and the scheduler would let each have the processor for milliseconds, behind which the
+ * small messages of all others wait. */
+static void yield_if_owed(struct loop *loop)
+{
+    if (loop->owes_yield) {
+        loop->owes_yield = false;
+        (void)sched_yield();
     }
 }
 
@@ -516,6 +535,7 @@ void loop_run_once(struct loop *loop, int timeout_ms)
     tell_changed_interests(loop);
     int limit_ms = wait_limit_ms(loop, timeout_ms);
     loop->hook(LOOP_WAIT_BEGINS, loop->hook_context);
+    yield_if_owed(loop);
     int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, limit_ms);
     loop->hook(LOOP_WAIT_ENDS, loop->hook_context);
     loop->now_ns = clock_ns(loop);

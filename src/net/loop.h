@@ -110,6 +110,10 @@ void loop_defer_bulk(struct loop *loop, struct deferred *deferred);
 void loop_note_small_flow(struct loop *loop);
 bool loop_has_small_flows(const struct loop *loop);
 
+/* Whether other threads that could run get the processor after each piece of bulk work. Only for a thread with short slices
+ * (base/processor_slice.h): with long ones a thread that yields loses most of its share to those that do not. */
+void loop_yield_after_bulk(struct loop *loop, bool is_wanted);
+
 /* Any thread. Wakes the loop through an eventfd only when its queue was empty: no futex, no lock. */
 void loop_post(struct loop *loop, struct posted *posted);
 

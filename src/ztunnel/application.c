@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/processor_slice.h"
 #include "base/text.h"
 #include "mesh/change.h"
 #include "net/stop_signals.h"
@@ -540,6 +541,8 @@ struct result application_run(const struct configuration *configuration)
     socket_raise_descriptor_limit();
     /* The broker is forked first: before any key, any thread and any log writer exists. */
     struct result started = start_broker(application);
+    /* All threads get it from this one; inside the sandbox nobody may ask. */
+    application->shared.has_short_slices = processor_slice_shorten();
     if (result_is_ok(&started)) {
         started = process_sandbox_enter();
     }

@@ -118,6 +118,7 @@ struct result worker_start(struct worker *worker, unsigned index, const struct s
     list_initialise(&worker->pods);
     list_initialise(&worker->walks);
     worker->loop = loop_new();
+    loop_yield_after_bulk(worker->loop, shared->has_short_slices);
     worker->buffers = buffer_pool_new();
     worker->metrics = metric_shard_new(shared->metrics);
     /* Channel 0 is the control thread's. */

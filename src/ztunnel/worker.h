@@ -38,6 +38,7 @@ struct shared_state {
     struct source_accounts *sources;
     struct pod_totals *dedicated_totals;  /* of the one workload; NULL in shared mode, where each pod has its own */
     struct worker *workers;               /* all of them, configuration->worker_count: to hand connections over to */
+    bool has_short_slices;                /* base/processor_slice.h */
     const struct resolver_file *resolver; /* where names that are not the mesh's are asked for */
 };
 

@@ -181,6 +181,7 @@ struct consumer {
     bool keeps_bytes;
     bool withholds_credit;
     int data_calls, status, ends, resets, writables;
+    int last_data_call; /* in the order of all consumers' */
     struct hbone_reset reset;
     char header_text[256]; /* of the response or request: name=value; */
 };
@@ -203,10 +204,13 @@ static void consumer_on_response(struct hbone_stream *stream, int status, const 
     text_of_headers(headers, consumer->header_text, sizeof consumer->header_text);
 }
 
+static int all_data_calls;
+
 static void consumer_on_data(struct hbone_stream *stream, const struct bytes *slices, int count)
 {
     struct consumer *consumer = hbone_stream_context(stream);
     consumer->data_calls++;
+    consumer->last_data_call = ++all_data_calls;
     for (int i = 0; i < count; i++) {
         if (consumer->keeps_bytes) {
             writer_add_bytes(&consumer->received, slices[i]);

@@ -328,6 +328,38 @@ static void slices_of_one_read_come_in_one_call(void **state)
     tunnel_free(tunnel);
 }
 
+static void write_data(struct writer *frames, uint32_t stream_id, uint32_t length)
+{
+    uint8_t header[HBONE_FRAME_HEADER_BYTES];
+    hbone_frame_put(header, (struct hbone_frame){ length, HBONE_FRAME_DATA, 0, stream_id });
+    writer_add(frames, header, sizeof header);
+    writer_add(frames, zeros, length);
+}
+
+static void small_message_is_delivered_before_the_bulk_it_came_behind(void **state)
+{
+    (void)state;
+    struct tunnel *tunnel = server(false);
+    for (uint32_t id = 1; id <= 7; id += 2) {
+        peer_request(tunnel, id);
+    }
+    tunnel_turn(tunnel);
+    struct writer frames = writer_growing();
+    write_data(&frames, 1, 16000);
+    write_data(&frames, 3, 1000);
+    write_data(&frames, 5, 1000);
+    write_data(&frames, 3, 16000);
+    write_data(&frames, 7, 1000);
+    peer_send(tunnel, frames.data, frames.length);
+    writer_free(&frames);
+    const struct consumer *consumers = tunnel->consumers;
+    assert_int_equal(consumers[1].received_bytes, 17000);
+    assert_int_equal(consumers[3].last_data_call - consumers[2].last_data_call, 1);
+    assert_true(consumers[3].last_data_call < consumers[0].last_data_call);
+    assert_true(consumers[3].last_data_call < consumers[1].last_data_call);
+    tunnel_free(tunnel);
+}
+
 static void thousands_of_slices_of_one_read_all_arrive(void **state)
 {
     (void)state;
@@ -521,6 +553,7 @@ int main(void)
         cmocka_unit_test(full_socket_stops_the_sender_and_room_wakes_it),
         cmocka_unit_test(holes_follow_the_window_and_partial_commits_add_up),
         cmocka_unit_test(slices_of_one_read_come_in_one_call),
+        cmocka_unit_test(small_message_is_delivered_before_the_bulk_it_came_behind),
         cmocka_unit_test(thousands_of_slices_of_one_read_all_arrive),
         cmocka_unit_test(silent_peer_misses_the_settings_deadline),
         cmocka_unit_test(peer_that_does_not_answer_pings_is_lost),

@@ -409,6 +409,29 @@ static void test_a_turn_keeps_its_order_and_runs_deferred_work_until_none_is_lef
     loop_free(loop);
 }
 
+static void test_a_loop_that_yields_does_its_bulk_work_piece_by_piece_all_the_same(void **state)
+{
+    (void)state;
+    struct loop *loop = loop_new();
+    struct telling next = { .deferred.run = tell_and_defer_next, .name = "b" };
+    struct telling bulk[2] = { { .deferred.run = tell_and_defer_next, .loop = loop, .next = &next, .name = "B" },
+        { .deferred.run = tell_and_defer_next, .name = "C" } };
+    struct deferred *all[] = { &next.deferred, &bulk[0].deferred, &bulk[1].deferred };
+    for (size_t i = 0; i < ARRAY_LENGTH(all); i++) {
+        list_initialise(&all[i]->link);
+    }
+    turn_story[0] = '\0';
+    loop_set_hook(loop, tell_phase, NULL);
+    loop_yield_after_bulk(loop, true);
+    loop_defer_bulk(loop, &bulk[0].deferred);
+    loop_defer_bulk(loop, &bulk[1].deferred);
+    for (int turn = 0; turn < 3; turn++) {
+        loop_run_once(loop, 0);
+    }
+    assert_string_equal(turn_story, "()Bb.()C.().");
+    loop_free(loop);
+}
+
 static void test_cancelled_deferred_work_is_not_run(void **state)
 {
     (void)state;
@@ -520,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_a_timer_disarmed_by_another_of_the_same_turn_does_not_expire),
         cmocka_unit_test(test_a_wait_ends_when_the_first_timer_is_due),
         cmocka_unit_test(test_a_turn_keeps_its_order_and_runs_deferred_work_until_none_is_left),
+        cmocka_unit_test(test_a_loop_that_yields_does_its_bulk_work_piece_by_piece_all_the_same),
         cmocka_unit_test(test_cancelled_deferred_work_is_not_run),
         cmocka_unit_test(test_posts_from_several_threads_all_arrive_in_each_threads_order),
         cmocka_unit_test(test_another_thread_can_stop_a_sleeping_loop),
