@@ -1,5 +1,6 @@
 """Figures that are no throughput of a path: memory, start, new tunnels, slow readers, small requests beside bulk."""
 import os
+import random
 import socket
 import statistics
 import subprocess
@@ -81,27 +82,35 @@ def peak_at_bulk_mib(path, streams=64):
     return peak / 1024
 
 
-def small_beside_bulk(path, seconds=2):
-    """p50 and p99 in ms of 1 KiB requests beside ten bulk streams of the same pods."""
-    load = path.load("up", 10, seconds + 3)
-    report = path.measure("ping", 1, seconds, 1024)
-    load.communicate()
-    return report["p50_us"] / 1e3, report["p99_us"] / 1e3
+def small_beside_bulk(paths, rounds=5, seconds=1):
+    """Of each path, p50 and p99 in ms of 1 KiB requests beside ten bulk streams of the same pods: {name: (p50, p99)}, medians of interleaved rounds."""
+    seen = {path.name: [] for path in paths}
+    for _ in range(rounds):
+        for path in random.sample(paths, len(paths)):
+            load = path.load("up", 10, seconds + 1)
+            report = path.measure("ping", 1, seconds, 1024)
+            load.communicate()
+            seen[path.name].append((report["p50_us"] / 1e3, report["p99_us"] / 1e3))
+    return {name: tuple(statistics.median(column) for column in zip(*figures)) for name, figures in seen.items()}
 
 
-def slow_readers(path, count, seconds=2):
-    """Operations of a ping-pong beside `count` readers that read no more, of its value alone; bytes pinned by each of them."""
-    alone = path.measure("ping", 1, seconds)["operations"]
+def slow_readers(path, count, rounds=5, seconds=0.5):
+    """Operations of a ping-pong beside `count` readers that read no more, of its value alone (median of pairs); KiB pinned by each of them."""
     port = 9200 + count
     serve(path, port, f"source:{1 << 40}")
-    before = resident(path)
-    readers = Program(f"unread-{path.name}-{count}", ["/usr/bin/python3", "-u", PEER, "unread", path.host, port, count, 60], namespace=path.client)
-    readers.wait_line(f"open {count}", timeout=30)
-    time.sleep(3)
-    pinned = sum(now - b for now, b in zip(resident(path), before)) / count
-    beside = path.measure("ping", 1, seconds)["operations"]
-    readers.kill()
-    return beside / alone, pinned / 1024
+    pairs, pinned = [], []
+    for number in range(rounds):
+        alone = path.measure("ping", 1, seconds)["operations"]
+        before = resident(path)
+        command = ["/usr/bin/python3", "-u", PEER, "unread", path.host, port, count, 60]
+        readers = Program(f"unread-{path.name}-{count}-{number}", command, namespace=path.client)
+        readers.wait_line(f"open {count}", timeout=30)
+        time.sleep(2)
+        pinned.append(sum(now - b for now, b in zip(resident(path), before)) / count)
+        pairs.append(path.measure("ping", 1, seconds)["operations"] / alone)
+        readers.kill()
+        time.sleep(0.5)
+    return statistics.median(pairs), pinned[0] / 1024
 
 
 def new_tunnels(street, name, number, first, environment):
