@@ -261,6 +261,8 @@ void hbone_output_advance(struct hbone_session *session);        /* seals the sl
 void hbone_output_seal(struct hbone_session *session);           /* and gives back what is lent */
 void hbone_output_flush(struct hbone_session *session);
 void hbone_output_schedule(struct hbone_session *session);
+/* Behind what was put off to the turn's end meanwhile, whose words leave in the same flush. */
+void hbone_output_postpone(struct hbone_session *session);
 size_t hbone_output_unsent_bytes(const struct hbone_session *session);
 
 /* hbone_early.c */

@@ -11,6 +11,14 @@ void hbone_output_schedule(struct hbone_session *session)
     loop_defer(session->loop, &session->turn_end);
 }
 
+void hbone_output_postpone(struct hbone_session *session)
+{
+    if (!list_is_empty(&session->turn_end.link)) {
+        deferred_cancel(&session->turn_end);
+        hbone_output_schedule(session);
+    }
+}
+
 size_t hbone_output_unsent_bytes(const struct hbone_session *session)
 {
     const struct hbone_output *output = &session->output;

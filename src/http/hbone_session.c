@@ -383,6 +383,7 @@ static void read_once(struct hbone_session *session)
     }
     hbone_liveness_received(session);
     parse(session, runs, count);
+    hbone_output_postpone(session);
     if (hbone_session_is_live(session)) {
         hbone_streams_notify_writable(session);
     }
@@ -415,6 +416,7 @@ static void run_bulk_read(struct deferred *deferred)
     struct hbone_session *session = CONTAINER_OF(deferred, struct hbone_session, bulk_read);
     hbone_session_enter(session);
     if (hbone_session_is_live(session)) {
+        hbone_output_schedule(session); /* our preface may have waited for this */
         read_once(session);
     }
     hbone_session_leave(session);
@@ -497,6 +499,7 @@ struct hbone_session *hbone_session_new(struct loop *loop, struct record_layer *
     if (!result_is_ok(&watched)) {
         hbone_session_lose(session, "%s", watched.message);
     } else if (record_has_buffered_input(layer)) {
+        deferred_cancel(&session->turn_end); /* what the peer says already is answered together with our preface */
         loop_defer_bulk(loop, &session->bulk_read);
     }
     return session;

@@ -30,6 +30,7 @@ struct tls_handshake {
     uint64_t end_ns;
     enum tls_handshake_status status;
     bool is_complete; /* but for what is still to be sent */
+    bool holds_last_flight;
 };
 
 static struct tls_handshake *handshake_new(
@@ -91,6 +92,11 @@ struct tls_handshake *tls_handshake_new_client(struct tls_context *context, stru
         ERR_clear_error(); /* a name too long for SNI is no name a certificate carries either */
     }
     return handshake;
+}
+
+void tls_handshake_hold_last_flight(struct tls_handshake *handshake)
+{
+    handshake->holds_last_flight = true;
 }
 
 void tls_handshake_free(struct tls_handshake *handshake)
@@ -165,7 +171,7 @@ static enum tls_handshake_status advance(struct tls_handshake *handshake)
     if (done == 1) {
         handshake->is_complete = true;
         handshake->end_ns = clock_monotonic_ns();
-        return flush(handshake, TLS_HANDSHAKE_DONE);
+        return handshake->holds_last_flight ? TLS_HANDSHAKE_DONE : flush(handshake, TLS_HANDSHAKE_DONE);
     }
     if (error != SSL_ERROR_WANT_READ) {
         return fail(handshake);

@@ -26,6 +26,10 @@ struct tls_handshake *tls_handshake_new_client(struct tls_context *context, stru
     const char *host, const char *alternative_name);
 void tls_handshake_free(struct tls_handshake *handshake); /* NULL is allowed */
 
+/* For a client that speaks at once when it is done: what ends its handshake leaves with the record layer's first flush, in one
+ * packet with the client's first words. */
+void tls_handshake_hold_last_flight(struct tls_handshake *handshake);
+
 enum tls_handshake_status {
     TLS_HANDSHAKE_WANTS_READ, /* call step again when the socket is readable */
     TLS_HANDSHAKE_WANTS_WRITE,

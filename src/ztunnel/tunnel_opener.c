@@ -96,6 +96,7 @@ static void take_turn(struct deferred *step)
     if (attempt->handshake == NULL) {
         attempt->handshake = tls_handshake_new_mesh_client(attempt->certificate, attempt->pod->worker->buffers,
             attempt->descriptor, attempt->key->sans, attempt->key->san_count);
+        tls_handshake_hold_last_flight(attempt->handshake);
     }
     step_handshake(attempt);
 }

@@ -34,8 +34,13 @@ struct piece_layer {
     size_t unsent_maximum;
     size_t run_maximum; /* the longest run of a read; 0: whole reads */
     uint8_t input[256 * 1024];
+    bool has_buffered; /* until the first read: bytes came with the handshake */
     bool is_closed;
+    size_t sends;
 };
+
+/* Layers made from now on begin so. */
+static bool piece_begins_with_input;
 
 static struct piece_layer *piece_of(struct record_layer *layer)
 {
@@ -100,6 +105,7 @@ static enum record_status piece_flush(struct record_layer *base)
             return errno == EAGAIN ? RECORD_AGAIN : RECORD_FAILED;
         }
         layer->sealed_sent += (size_t)sent;
+        layer->sends++;
     }
     writer_clear(&layer->sealed);
     layer->sealed_sent = 0;
@@ -115,6 +121,7 @@ static enum record_status piece_receive(
         wanted = layer->run_maximum * (size_t)capacity;
     }
     ssize_t length = recv(base->descriptor, layer->input, wanted, MSG_DONTWAIT);
+    layer->has_buffered = false;
     if (length < 0) {
         return errno == EAGAIN ? RECORD_AGAIN : RECORD_TRUNCATED;
     }
@@ -133,8 +140,7 @@ static enum record_status piece_receive(
 
 static bool piece_has_buffered(const struct record_layer *base)
 {
-    (void)base;
-    return false;
+    return CONTAINER_OF(base, const struct piece_layer, base)->has_buffered;
 }
 
 static void piece_close(struct record_layer *base)
@@ -169,6 +175,7 @@ static UNUSED_HELPER struct record_layer *piece_layer_new(int descriptor, size_t
     layer->sealed = writer_growing();
     layer->unsent_maximum = unsent_maximum;
     layer->run_maximum = run_maximum;
+    layer->has_buffered = piece_begins_with_input;
     return &layer->base;
 }
 

@@ -1,6 +1,8 @@
 /* The server's rules, frame by frame (RFC 9113, wire-protocols §11, ztunnel-dataplane §10, §19.1). */
 #include "unit/http/hbone_peer.h"
 
+#include "http/hbone_internal.h"
+
 static struct tunnel *server(void)
 {
     struct tunnel *tunnel = tunnel_new(HBONE_SERVER);
@@ -57,6 +59,36 @@ static void minimal_connect_vector_is_served(void **state)
         assert_int_equal(tunnel->consumers[0].ends, 1);
         tunnel_free(tunnel);
     }
+}
+
+static void what_came_with_the_handshake_is_answered_together_with_the_preface(void **state)
+{
+    (void)state;
+    static const uint8_t words[] =
+        HBONE_PREFACE "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+                      "\x00\x00\x18\x01\x04\x00\x00\x00\x01\x02\x07\x43\x4f\x4e\x4e\x45\x43\x54\x01\x0d"
+                      "10.0.0.6:8080";
+    piece_begins_with_input = true;
+    struct tunnel *tunnel = tunnel_new(HBONE_SERVER);
+    piece_begins_with_input = false;
+    assert_int_equal(send(tunnel->peer, words, sizeof words - 1, 0), sizeof words - 1);
+    tunnel_turn(tunnel);
+    const char *log = peer_read(tunnel);
+    assert_non_null(strstr(log, "SETTINGS stream=0 flags=0"));
+    assert_non_null(strstr(log, "SETTINGS stream=0 flags=1"));
+    assert_non_null(strstr(log, "HEADERS stream=1 flags=4"));
+    assert_int_equal(piece_of(tunnel->session->layer)->sends, 1);
+    tunnel_free(tunnel);
+}
+
+static void a_preface_does_not_wait_for_input_that_tells_nothing(void **state)
+{
+    (void)state;
+    piece_begins_with_input = true;
+    struct tunnel *tunnel = tunnel_new(HBONE_SERVER);
+    piece_begins_with_input = false;
+    assert_logged(tunnel, "SETTINGS stream=0 flags=0");
+    tunnel_free(tunnel);
 }
 
 static void cancel_vector_resets_the_stream(void **state)
@@ -684,6 +716,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(settings_announce_what_the_issue_asks_for),
         cmocka_unit_test(minimal_connect_vector_is_served),
+        cmocka_unit_test(what_came_with_the_handshake_is_answered_together_with_the_preface),
+        cmocka_unit_test(a_preface_does_not_wait_for_input_that_tells_nothing),
         cmocka_unit_test(cancel_vector_resets_the_stream),
         cmocka_unit_test(bytes_before_a_reset_are_delivered),
         cmocka_unit_test(error_status_ends_the_stream_and_frees_the_request),

@@ -537,6 +537,40 @@ static struct tls_context *server_context(const char *name)
     return context;
 }
 
+static void test_a_last_flight_that_is_held_leaves_with_the_first_words(void **state)
+{
+    (void)state;
+    int ends[2];
+    const char *expected = WEB;
+    connected_pair(ends);
+    struct tls_identity *web = identity_of_files("root", "web");
+    struct tls_handshake *client = tls_handshake_new_mesh_client(web, pool, ends[0], &expected, 1);
+    struct tls_handshake *server = tls_handshake_new_mesh_server(web, pool, ends[1]);
+    tls_identity_release(web);
+    tls_handshake_hold_last_flight(client);
+    (void)tls_handshake_step(client);
+    wait_for(ends[1], POLLIN);
+    assert_int_equal(tls_handshake_step(server), TLS_HANDSHAKE_WANTS_READ);
+    wait_for(ends[0], POLLIN);
+    assert_int_equal(tls_handshake_step(client), TLS_HANDSHAKE_DONE);
+    uint8_t byte;
+    assert_int_equal(recv(ends[1], &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    struct record_layer *of_client = tls_handshake_finish(client, NULL);
+    send_text(of_client, "first words");
+    wait_for(ends[1], POLLIN);
+    assert_int_equal(tls_handshake_step(server), TLS_HANDSHAKE_DONE);
+    struct record_layer *of_server = tls_handshake_finish(server, NULL);
+    struct bytes words;
+    assert_int_equal(receive_something(of_server, &words), RECORD_OK);
+    assert_true(bytes_equal_string(words, "first words"));
+    record_free(of_client);
+    record_free(of_server);
+    tls_handshake_free(client);
+    tls_handshake_free(server);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* A control-plane handshake: 0 when the client accepted, else the alert it sent. `sentence` gets its failure. */
 static int dial_control_plane(const char *root, const char *host, const char *alternative, char sentence[256])
 {
@@ -662,6 +696,7 @@ static void test_a_post_quantum_policy_is_refused_where_openssl_lacks_the_group(
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_last_flight_that_is_held_leaves_with_the_first_words),
         cmocka_unit_test(test_an_openssl_client_with_a_mesh_certificate_is_accepted_and_described),
         cmocka_unit_test(test_the_smaller_suite_is_taken_when_it_is_all_the_client_has),
         cmocka_unit_test(test_a_client_of_another_trust_domain_is_refused_with_certificate_unknown),
