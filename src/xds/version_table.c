@@ -16,8 +16,8 @@
 #define ENTRY_HAS_FINGERPRINT 4u
 #define FINGERPRINT_BYTES 8u
 #define KIND_HEXADECIMAL 255u
-#define SLOT_FREE 0u
-#define SLOT_TOMBSTONE UINT32_MAX
+#define ENTRY_NONE 0u
+#define ENTRY_REMOVED UINT32_MAX
 #define SLOTS_LEAST 64u
 #define SLOTS_SMALL 65536u
 #define PREFIXES_MAXIMUM 65535u
@@ -27,10 +27,16 @@ struct block {
     uint8_t bytes[BLOCK_BYTES];
 };
 
+/* The lower half of the name's hash stands beside the handle: a look-up reads only the entry that is meant, and growth none. */
+struct slot {
+    uint32_t entry; /* handle + 1 */
+    uint32_t tag;
+};
+
 struct version_table {
     struct block **blocks;
     size_t block_count;
-    uint32_t *slots; /* handle + 1 */
+    struct slot *slots;
     size_t slot_count;
     size_t slots_used; /* tombstones included */
     size_t count;
@@ -153,20 +159,25 @@ static size_t entry_bytes(const uint8_t *entry)
     return ENTRY_HEADER_BYTES + fingerprint_bytes(entry) + suffix_bytes(entry) + stored_version_bytes(entry[3]);
 }
 
+static uint32_t tag_of(struct bytes name)
+{
+    return (uint32_t)hash_bytes(name);
+}
+
 /* The slot of the name, or the one to use for it. */
-static size_t find_slot(const struct version_table *table, struct bytes name, bool *is_found)
+static size_t find_slot(const struct version_table *table, struct bytes name, uint32_t tag, bool *is_found)
 {
     size_t mask = table->slot_count - 1;
     size_t reusable = SIZE_MAX;
-    for (size_t i = hash_bytes(name) & mask;; i = (i + 1) & mask) {
-        uint32_t slot = table->slots[i];
-        if (slot == SLOT_FREE) {
+    for (size_t i = tag & mask;; i = (i + 1) & mask) {
+        struct slot slot = table->slots[i];
+        if (slot.entry == ENTRY_NONE) {
             *is_found = false;
             return reusable != SIZE_MAX ? reusable : i;
         }
-        if (slot == SLOT_TOMBSTONE) {
+        if (slot.entry == ENTRY_REMOVED) {
             reusable = reusable != SIZE_MAX ? reusable : i;
-        } else if (has_name(table, entry_at(table, slot - 1), name)) {
+        } else if (slot.tag == tag && has_name(table, entry_at(table, slot.entry - 1), name)) {
             *is_found = true;
             return i;
         }
@@ -176,7 +187,7 @@ static size_t find_slot(const struct version_table *table, struct bytes name, bo
 bool version_table_has(const struct version_table *table, struct bytes name)
 {
     bool is_found;
-    (void)find_slot(table, name, &is_found);
+    (void)find_slot(table, name, tag_of(name), &is_found);
     return is_found;
 }
 
@@ -302,17 +313,15 @@ static void kill_entry(struct version_table *table, uint32_t handle)
 
 static void resize_slots(struct version_table *table, size_t slot_count)
 {
-    uint32_t *before = table->slots;
+    struct slot *before = table->slots;
     size_t count_before = table->slot_count;
     table->slots = memory_allocate_zeroed(slot_count, sizeof *table->slots);
     table->slot_count = slot_count;
     table->slots_used = table->count;
     for (size_t i = 0; i < count_before; i++) {
-        if (before[i] != SLOT_FREE && before[i] != SLOT_TOMBSTONE) {
-            uint8_t memory[RESOURCE_NAME_MAXIMUM_BYTES];
-            struct bytes name = name_of(table, entry_at(table, before[i] - 1), memory);
-            size_t slot = hash_bytes(name) & (slot_count - 1);
-            while (table->slots[slot] != SLOT_FREE) {
+        if (before[i].entry != ENTRY_NONE && before[i].entry != ENTRY_REMOVED) {
+            size_t slot = before[i].tag & (slot_count - 1);
+            while (table->slots[slot].entry != ENTRY_NONE) {
                 slot = (slot + 1) & (slot_count - 1);
             }
             table->slots[slot] = before[i];
@@ -324,7 +333,7 @@ static void resize_slots(struct version_table *table, size_t slot_count)
 static void make_room(struct version_table *table)
 {
     if ((table->slots_used + 1) * 4 > table->slot_count * 3) {
-        /* Larger, or the same without its tombstones. While it is small it grows faster: every growth is a look at all names. */
+        /* Larger, or the same without its tombstones. While it is small it grows faster. */
         size_t factor = table->slot_count < SLOTS_SMALL ? 4 : 2;
         resize_slots(table, table->count * 2 > table->slot_count ? table->slot_count * factor : table->slot_count);
     }
@@ -350,16 +359,16 @@ bool version_table_put_unchanged(
     struct version_table *table, struct bytes name, struct bytes version, uint64_t fingerprint)
 {
     bool is_found;
-    size_t slot = find_slot(table, name, &is_found);
-    if (!is_found || fingerprint == 0 || fingerprint_of(entry_at(table, table->slots[slot] - 1)) != fingerprint) {
+    size_t slot = find_slot(table, name, tag_of(name), &is_found);
+    if (!is_found || fingerprint == 0 || fingerprint_of(entry_at(table, table->slots[slot].entry - 1)) != fingerprint) {
         return false;
     }
     struct encoded_version encoded;
     encode_version(version, &encoded);
-    uint32_t handle = table->slots[slot] - 1;
+    uint32_t handle = table->slots[slot].entry - 1;
     if (!overwrite(entry_at(table, handle), &encoded, fingerprint)) {
         kill_entry(table, handle);
-        table->slots[slot] = append_entry(table, name, &encoded, fingerprint) + 1;
+        table->slots[slot].entry = append_entry(table, name, &encoded, fingerprint) + 1;
     }
     return true;
 }
@@ -371,19 +380,20 @@ uint32_t version_table_put(struct version_table *table, struct bytes name, struc
     encode_version(version, &encoded);
     make_room(table);
     bool is_found;
-    size_t slot = find_slot(table, name, &is_found);
+    uint32_t tag = tag_of(name);
+    size_t slot = find_slot(table, name, tag, &is_found);
     if (is_found) {
-        uint32_t handle = table->slots[slot] - 1;
+        uint32_t handle = table->slots[slot].entry - 1;
         if (overwrite(entry_at(table, handle), &encoded, fingerprint)) {
             return handle;
         }
         kill_entry(table, handle);
     } else {
-        table->slots_used += table->slots[slot] == SLOT_FREE;
+        table->slots_used += table->slots[slot].entry == ENTRY_NONE;
         table->count++;
     }
     uint32_t handle = append_entry(table, name, &encoded, fingerprint);
-    table->slots[slot] = handle + 1;
+    table->slots[slot] = (struct slot){ handle + 1, tag };
     return handle;
 }
 
@@ -399,12 +409,12 @@ void version_table_forget_version(struct version_table *table, uint32_t handle)
 bool version_table_remove(struct version_table *table, struct bytes name)
 {
     bool is_found;
-    size_t slot = find_slot(table, name, &is_found);
+    size_t slot = find_slot(table, name, tag_of(name), &is_found);
     if (!is_found) {
         return false;
     }
-    kill_entry(table, table->slots[slot] - 1);
-    table->slots[slot] = SLOT_TOMBSTONE;
+    kill_entry(table, table->slots[slot].entry - 1);
+    table->slots[slot].entry = ENTRY_REMOVED;
     table->count--;
     return true;
 }
@@ -412,9 +422,9 @@ bool version_table_remove(struct version_table *table, struct bytes name)
 void version_table_unmark(struct version_table *table, struct bytes name)
 {
     bool is_found;
-    size_t slot = find_slot(table, name, &is_found);
+    size_t slot = find_slot(table, name, tag_of(name), &is_found);
     if (is_found) {
-        entry_at(table, table->slots[slot] - 1)[0] &= (uint8_t)~ENTRY_IS_MARKED;
+        entry_at(table, table->slots[slot].entry - 1)[0] &= (uint8_t)~ENTRY_IS_MARKED;
     }
 }
 
