@@ -4,18 +4,21 @@
 #include "base/memory.h"
 #include "base/writer.h"
 #include "xds/local_file_internal.h"
+#include "xds/yaml_sections.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 /* More than any mesh this reads; a wrong path (a device, say) must not fill the memory. */
+#define PIECE_BYTES ((size_t)64 * 1024) /* of the file, parsed at a time */
 #define LOCAL_FILE_MAXIMUM_BYTES (256U * 1024 * 1024)
 
 /* Objects wait here until the whole document is known to be good. */
 struct pending_objects {
     void **items;
     size_t count;
+    size_t capacity;
 };
 
 struct local_file {
@@ -37,6 +40,16 @@ static void *read_policy(struct yaml_reader *reader, struct fy_node *node)
     return local_policy_read(reader, node);
 }
 
+static void append(struct pending_objects *objects, void *object)
+{
+    if (objects->count == objects->capacity) {
+        objects->capacity = objects->capacity == 0 ? 16 : 2 * objects->capacity;
+        objects->items = memory_resize(objects->items, objects->capacity, sizeof *objects->items);
+    }
+    objects->items[objects->count++] = object;
+}
+
+/* Behind those that are there already. */
 static bool read_objects(struct yaml_reader *reader, struct fy_node *node, const char *section,
     void *(*read)(struct yaml_reader *reader, struct fy_node *node), struct pending_objects *objects)
 {
@@ -44,10 +57,9 @@ static bool read_objects(struct yaml_reader *reader, struct fy_node *node, const
     if (!yaml_sequence(reader, node, &count)) {
         return false;
     }
-    objects->items = memory_allocate_zeroed(count, sizeof *objects->items);
     void *position = NULL;
     struct fy_node *item;
-    while ((item = fy_node_sequence_iterate(node, &position)) != NULL && objects->count < count) {
+    while ((item = fy_node_sequence_iterate(node, &position)) != NULL) {
         reader->section = section;
         reader->position = objects->count;
         void *object = read(reader, item);
@@ -55,7 +67,7 @@ static bool read_objects(struct yaml_reader *reader, struct fy_node *node, const
         if (object == NULL) {
             return false;
         }
-        objects->items[objects->count++] = object;
+        append(objects, object);
     }
     reader->section = NULL;
     return true;
@@ -108,18 +120,78 @@ static void release_objects(const struct local_file *file)
     }
 }
 
+static const struct yaml_key *find_key(struct bytes name)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(file_keys); i++) {
+        if (bytes_equal_string(name, file_keys[i].name)) {
+            return &file_keys[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether all of the text can be read piece by piece: known keys, none twice, and only lists in block style. */
+static bool is_in_sections(struct bytes text)
+{
+    struct yaml_sections sections = yaml_sections_of(text);
+    struct yaml_piece piece;
+    struct bytes seen[ARRAY_LENGTH(file_keys)];
+    size_t seen_count = 0;
+    enum yaml_sections_event event;
+    while ((event = yaml_sections_next(&sections, SIZE_MAX, &piece)) == YAML_SECTIONS_PIECE) {
+        for (size_t i = 0; i < seen_count; i++) {
+            if (bytes_equal(seen[i], piece.section)) {
+                return false;
+            }
+        }
+        if (find_key(piece.section) == NULL) {
+            return false;
+        }
+        seen[seen_count++] = piece.section;
+    }
+    return event == YAML_SECTIONS_END && seen_count > 0;
+}
+
+static void read_pieces(struct yaml_reader *reader, struct bytes text, struct local_file *file)
+{
+    struct yaml_sections sections = yaml_sections_of(text);
+    struct yaml_piece piece;
+    bool is_good = true;
+    while (is_good && yaml_sections_next(&sections, PIECE_BYTES, &piece) == YAML_SECTIONS_PIECE) {
+        const struct yaml_key *key = find_key(piece.section);
+        reader->lines_before = piece.lines_before;
+        struct fy_document *document = yaml_reader_parse(reader, piece.text);
+        is_good = document != NULL && key->read(reader, fy_document_root(document), (char *)file + key->offset);
+        if (document != NULL) {
+            fy_document_destroy(document);
+        }
+    }
+}
+
+static void read_whole(struct yaml_reader *reader, struct bytes text, struct local_file *file)
+{
+    struct fy_document *document = yaml_reader_parse(reader, text);
+    if (document == NULL) {
+        return;
+    }
+    struct fy_node *root = fy_document_root(document);
+    if (!yaml_is_null(root)) {
+        (void)yaml_mapping(reader, root, file_keys, ARRAY_LENGTH(file_keys), NULL, file);
+    }
+    fy_document_destroy(document);
+}
+
 struct result local_file_load(
     struct bytes text, const char *source_name, struct mesh_change *change, struct local_file_counts *counts)
 {
     struct yaml_reader reader = { .source_name = source_name };
     struct local_file file = { 0 };
-    struct fy_document *document = yaml_reader_parse(&reader, text);
-    if (document == NULL) {
-        return reader.error;
+    if (is_in_sections(text)) {
+        read_pieces(&reader, text, &file);
+    } else {
+        read_whole(&reader, text, &file);
     }
-    struct fy_node *root = fy_document_root(document);
-    bool is_good = yaml_is_null(root) || yaml_mapping(&reader, root, file_keys, ARRAY_LENGTH(file_keys), NULL, &file);
-    if (is_good) {
+    if (result_is_ok(&reader.error)) {
         add_to_change(&file, change);
         *counts = (struct local_file_counts){ file.workloads.count, file.policies.count, file.services.count };
     } else {
@@ -129,7 +201,6 @@ struct result local_file_load(
     memory_free(file.services.items);
     memory_free(file.policies.items);
     arena_free(&reader.arena);
-    fy_document_destroy(document);
     return reader.error;
 }
 

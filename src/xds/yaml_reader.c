@@ -42,7 +42,7 @@ static bool keep_failure(struct yaml_reader *reader, int line, const char *sente
         return false;
     }
     if (line > 0) {
-        snprintf(place, sizeof place, ":%d", line);
+        snprintf(place, sizeof place, ":%d", reader->lines_before + line);
     }
     if (reader->section != NULL) {
         snprintf(section, sizeof section, " %s[%zu]:", reader->section, reader->position);
@@ -120,6 +120,71 @@ struct fy_document *yaml_reader_parse(struct yaml_reader *reader, struct bytes t
     }
     fy_diag_destroy(diagnostics);
     return document;
+}
+
+#define ALIASED_NODES_MAXIMUM 1000
+#define ALIASED_DEPTH_MAXIMUM 64
+
+struct expansion {
+    struct yaml_reader *reader;
+    size_t aliased_nodes;
+    bool has_aliases;
+};
+
+static bool expand(struct expansion *expansion, struct fy_node *node, int depth, bool is_aliased);
+
+static bool expand_alias(struct expansion *expansion, struct fy_node *alias, int depth)
+{
+    expansion->has_aliases = true;
+    struct fy_node *node = fy_node_resolve_alias(alias);
+    return node != NULL ? expand(expansion, node, depth + 1, true)
+                        : yaml_fail(expansion->reader, alias, "an alias refers to an anchor that does not exist");
+}
+
+static bool expand_children(struct expansion *expansion, struct fy_node *node, int depth, bool is_aliased)
+{
+    void *position = NULL;
+    struct fy_node *item;
+    while (fy_node_is_sequence(node) && (item = fy_node_sequence_iterate(node, &position)) != NULL) {
+        if (!expand(expansion, item, depth + 1, is_aliased)) {
+            return false;
+        }
+    }
+    struct fy_node_pair *pair;
+    while (fy_node_is_mapping(node) && (pair = fy_node_mapping_iterate(node, &position)) != NULL) {
+        if (!expand(expansion, fy_node_pair_key(pair), depth + 1, is_aliased) ||
+            !expand(expansion, fy_node_pair_value(pair), depth + 1, is_aliased)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Counts what the document would become. A circle ends at the depth, a bomb at the number. */
+static bool expand(struct expansion *expansion, struct fy_node *node, int depth, bool is_aliased)
+{
+    if (node == NULL) {
+        return true;
+    }
+    if (depth > ALIASED_DEPTH_MAXIMUM) {
+        return yaml_fail(expansion->reader, node, "nested too deeply, or an alias refers to the value it stands in");
+    }
+    if (is_aliased && ++expansion->aliased_nodes > ALIASED_NODES_MAXIMUM) {
+        return yaml_fail(expansion->reader, node, "aliases stand for more than %d values", ALIASED_NODES_MAXIMUM);
+    }
+    return fy_node_is_alias(node) ? expand_alias(expansion, node, depth)
+                                  : expand_children(expansion, node, depth, is_aliased);
+}
+
+bool yaml_resolve_aliases(struct yaml_reader *reader, struct fy_document *document)
+{
+    struct expansion expansion = { .reader = reader };
+    struct fy_node *root = fy_document_root(document);
+    if (!expand(&expansion, root, 0, false)) {
+        return false;
+    }
+    return !expansion.has_aliases || fy_document_resolve(document) == 0 ||
+           yaml_fail(reader, fy_document_root(document), "the aliases cannot be resolved");
 }
 
 static bool is_alias(struct yaml_reader *reader, struct fy_node *node)

@@ -1,5 +1,6 @@
 /* Reading a YAML document into structs by tables of keys, with errors that name file, line and key. A failing step
- * returns false and leaves the first sentence in the reader. Aliases are refused: they multiply without bound. */
+ * returns false and leaves the first sentence in the reader. Aliases are refused, because they multiply without bound, unless
+ * yaml_resolve_aliases put what they stand for into the document. */
 #ifndef AMBAR_XDS_YAML_READER_H
 #define AMBAR_XDS_YAML_READER_H
 
@@ -12,6 +13,7 @@ struct yaml_reader {
     const char *source_name;
     const char *section; /* "workloads", say, with the position: where in the document we are; NULL at the top */
     size_t position;
+    int lines_before;   /* of the text that is parsed, in the file it is a piece of */
     struct arena arena; /* what is read lives here */
     struct result error;
 };
@@ -28,6 +30,10 @@ struct yaml_key {
 
 /* Parses the text. NULL with the reader's error set when it is not YAML. Free with fy_document_destroy. */
 struct fy_document *yaml_reader_parse(struct yaml_reader *reader, struct bytes text);
+
+/* Puts copies in the place of aliases and merge keys; refuses a document in which aliases stand for more than a thousand nodes, for
+ * one another without end, or for nothing. */
+bool yaml_resolve_aliases(struct yaml_reader *reader, struct fy_document *document);
 
 /* "NAME:LINE: SECTION[N]: ..."; a NULL node leaves the line out. Always false. */
 bool yaml_fail(struct yaml_reader *reader, struct fy_node *node, const char *format, ...)

@@ -138,7 +138,9 @@ static struct result read_text(
     struct yaml_reader reader = { .source_name = source_name };
     struct fy_document *document = yaml_reader_parse(&reader, text);
     if (document != NULL) {
-        (void)read(&reader, fy_document_root(document), configuration);
+        if (yaml_resolve_aliases(&reader, document)) {
+            (void)read(&reader, fy_document_root(document), configuration);
+        }
         fy_document_destroy(document);
     }
     arena_free(&reader.arena);

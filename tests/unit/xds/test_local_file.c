@@ -1,6 +1,7 @@
 /* The key set of ztunnel-management §4, its example, and what is said about mistakes. */
 #include "unit/mesh/mesh_fixture.h"
 
+#include "base/writer.h"
 #include "mesh/authorization.h"
 #include "xds/local_file.h"
 
@@ -239,6 +240,75 @@ static void aliases_are_refused(void **state)
     assert_fails("workloads: &w []\nservices: *w\n", "mesh.yaml:2: aliases are not supported");
 }
 
+/* Several pieces of each section, in the styles that are allowed there; `spoil` stands in the last item. */
+static void write_large_file(struct writer *text, const char *spoil)
+{
+    writer_add_string(text, "---\n# a large mesh\nworkloads:   # all of them\n\n");
+    for (int i = 0; i < 2000; i++) {
+        writer_print(text,
+            "  - uid: \"u%d\"\n    name: |\n     - not: an item\n# nor the end of it\n    namespace: a\n"
+            "    workloadIps: [\"10.1.%d.%d\",\n      ]\n    services: {}\n",
+            i, i >> 8, i & 255);
+    }
+    writer_add_string(text, "services:\n");
+    for (int i = 0; i < 2000; i++) {
+        writer_print(text, "- name: s%d\n  namespace: b\n  hostname: s%d.example\n  vips: []\n  ports: {}\n", i, i);
+    }
+    writer_print(text, "%s", spoil);
+    writer_add_string(text, "\npolicies: []\n");
+}
+
+static void a_large_file_is_read_in_pieces(void **state)
+{
+    (void)state;
+    struct writer text = writer_growing();
+    write_large_file(&text, "");
+    struct mesh_fixture mesh = mesh_fixture_new();
+    struct local_file_counts counts;
+    struct result result = load(&mesh, writer_string(&text), &counts);
+    assert_string_equal(result.message, "");
+    assert_int_equal(counts.workloads, 2000);
+    assert_int_equal(counts.services, 2000);
+    const struct workload *last = mesh_workload_by_uid(mesh_fixture_version(&mesh), TEXT("u1999"));
+    assert_non_null(last);
+    assert_string_equal(workload_text(last, WORKLOAD_NAME), "- not: an item\n");
+    assert_non_null(mesh_service_by_key(mesh_fixture_version(&mesh), TEXT("b/s1999.example")));
+    mesh_fixture_free(&mesh);
+    writer_free(&text);
+}
+
+static void a_mistake_in_a_late_piece_is_named_with_its_own_line(void **state)
+{
+    (void)state;
+    struct writer text = writer_growing();
+    write_large_file(&text, "- name: s\n  nonsense: x\n");
+    /* 4 lines of head, 8 a workload, 1, 5 a service, 2. */
+    assert_fails(writer_string(&text), "mesh.yaml:26007: services[2000]: unknown key `nonsense`");
+    writer_free(&text);
+    text = writer_growing();
+    write_large_file(&text, "- name: [unfinished\n");
+    struct mesh_fixture mesh = mesh_fixture_new();
+    struct local_file_counts counts;
+    struct result result = load(&mesh, writer_string(&text), &counts);
+    assert_false(result_is_ok(&result));
+    assert_memory_equal(result.message, "mesh.yaml:2600", 14);
+    mesh_fixture_free(&mesh);
+    writer_free(&text);
+}
+
+static void a_section_that_comes_twice_is_refused(void **state)
+{
+    (void)state;
+    struct mesh_fixture mesh = mesh_fixture_new();
+    struct local_file_counts counts;
+    const char *item = "workloads:\n- {uid: u, namespace: a, services: {}, workloadIps: []}\n";
+    char text[256];
+    snprintf(text, sizeof text, "%s%s", item, item);
+    struct result result = load(&mesh, text, &counts);
+    assert_false(result_is_ok(&result));
+    mesh_fixture_free(&mesh);
+}
+
 static void what_the_parser_cannot_bear_is_refused_before_it(void **state)
 {
     (void)state;
@@ -293,6 +363,9 @@ int main(void)
         cmocka_unit_test(an_empty_document_is_an_empty_mesh),
         cmocka_unit_test(mistakes_are_named_with_line_and_key),
         cmocka_unit_test(aliases_are_refused),
+        cmocka_unit_test(a_large_file_is_read_in_pieces),
+        cmocka_unit_test(a_mistake_in_a_late_piece_is_named_with_its_own_line),
+        cmocka_unit_test(a_section_that_comes_twice_is_refused),
         cmocka_unit_test(what_the_parser_cannot_bear_is_refused_before_it),
         cmocka_unit_test(what_is_not_yaml_is_refused_with_its_line),
         cmocka_unit_test(a_file_or_an_inline_document_is_read_not_both),

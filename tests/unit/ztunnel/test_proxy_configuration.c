@@ -117,6 +117,55 @@ static void a_bad_variable_is_named(void **state)
     proxy_configuration_free(&configuration);
 }
 
+static void anchors_and_merge_keys_of_the_mesh_file_are_followed(void **state)
+{
+    (void)state;
+    write_mesh_file("common: &common\n"
+                    "  A: &name shared\n"
+                    "  B: b\n"
+                    "defaultConfig:\n"
+                    "  discoveryAddress: &address istiod:15012\n"
+                    "  proxyMetadata:\n"
+                    "    <<: *common\n"
+                    "    C: *name\n"
+                    "rootNamespace: *address\n");
+    struct proxy_configuration configuration;
+    struct result outcome = proxy_configuration_read(mesh_file, &configuration);
+    assert_string_equal(outcome.message, "");
+    assert_string_equal(configuration.discovery_address, "istiod:15012");
+    assert_int_equal(configuration.metadata_count, 3);
+    size_t seen = 0;
+    for (size_t i = 0; i < configuration.metadata_count; i++) {
+        const char *key = configuration.metadata[i].key, *value = configuration.metadata[i].value;
+        seen += (strcmp(key, "A") == 0 || strcmp(key, "C") == 0) && strcmp(value, "shared") == 0;
+        seen += strcmp(key, "B") == 0 && strcmp(value, "b") == 0;
+    }
+    assert_int_equal(seen, 3);
+    proxy_configuration_free(&configuration);
+}
+
+static void assert_refused(const char *text, const char *reason)
+{
+    write_mesh_file(text);
+    struct proxy_configuration configuration;
+    struct result outcome = proxy_configuration_read(mesh_file, &configuration);
+    assert_false(result_is_ok(&outcome));
+    assert_non_null(strstr(outcome.message, reason));
+    proxy_configuration_free(&configuration);
+}
+
+static void aliases_that_multiply_or_go_in_circles_are_refused(void **state)
+{
+    (void)state;
+    assert_refused("a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+                   "b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+                   "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n"
+                   "d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n",
+        "aliases stand for more than 1000 values");
+    assert_refused("defaultConfig: &a\n  tracing: *a\n", "an alias refers to the value it stands in");
+    assert_refused("defaultConfig: *nowhere\n", "an alias refers to an anchor that does not exist");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +174,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_empty_mesh_file_and_an_empty_variable_are_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_mesh_file_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_variable_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(anchors_and_merge_keys_of_the_mesh_file_are_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(aliases_that_multiply_or_go_in_circles_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
