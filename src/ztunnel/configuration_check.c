@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "ztunnel/configuration_internal.h"
+#include "ztunnel/control_target.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -111,5 +112,6 @@ static struct result refuse_unusable_windows(const struct configuration *configu
 struct result configuration_check(const struct configuration *configuration)
 {
     RESULT_TRY(refuse_contradictions(configuration));
+    RESULT_TRY(control_target_check_headers());
     return refuse_unusable_windows(configuration);
 }

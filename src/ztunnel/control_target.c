@@ -123,6 +123,19 @@ static struct result add_headers(const char *prefix, struct arena *arena, struct
     return result_ok();
 }
 
+struct result control_target_check_headers(void)
+{
+    struct result result = result_ok();
+    for (size_t i = 0; i < sizeof HEADER_PREFIXES / sizeof HEADER_PREFIXES[0] && result_is_ok(&result); i++) {
+        struct arena arena = { 0 };
+        struct grpc_metadata headers[HEADERS_MAXIMUM];
+        size_t count = 0;
+        result = add_headers(HEADER_PREFIXES[i], &arena, headers, &count);
+        arena_free(&arena);
+    }
+    return result;
+}
+
 /* A path that exists, SYSTEM, or the certificates themselves (§1.3). */
 static struct result choose_root(
     const struct configuration *configuration, enum control_target target, struct control_plane_settings *settings)

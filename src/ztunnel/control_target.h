@@ -17,4 +17,7 @@ enum root_kind root_kind_of(const char *root);
 struct result control_target_settings(const struct configuration *configuration, enum control_target target,
     struct arena *arena, struct control_plane_settings *settings);
 
+/* XDS_HEADER_* and CA_HEADER_* of the environment, whether or not their control plane is asked (§1). */
+struct result control_target_check_headers(void);
+
 #endif

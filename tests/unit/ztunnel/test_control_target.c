@@ -107,7 +107,7 @@ static void extra_headers_are_lower_case(void **state)
 
 static void an_illegal_header_is_refused_by_name(void **state)
 {
-    struct fixture *fixture = *state;
+    (void)state;
     static const struct {
         const char *name, *value, *reason;
     } table[] = {
@@ -118,12 +118,24 @@ static void an_illegal_header_is_refused_by_name(void **state)
     };
     for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
         setenv(table[i].name, table[i].value, 1);
-        struct result outcome = target(fixture);
+        struct result outcome = control_target_check_headers();
         assert_non_null(strstr(outcome.message, "invalid env var XDS_HEADER_"));
         assert_non_null(strstr(outcome.message, table[i].reason));
         unsetenv(table[i].name);
-        configuration_free(&fixture->configuration);
     }
+}
+
+static void illegal_headers_are_refused_for_a_control_plane_that_is_not_asked(void **state)
+{
+    (void)state;
+    setenv("XDS_HEADER_Good", "x", 1);
+    struct result outcome = control_target_check_headers();
+    assert_string_equal(outcome.message, "");
+    setenv("CA_HEADER_A B", "x", 1);
+    outcome = control_target_check_headers();
+    assert_non_null(strstr(outcome.message, "invalid env var CA_HEADER_A B=x (`a b` cannot be the name of a header)"));
+    unsetenv("CA_HEADER_A B");
+    unsetenv("XDS_HEADER_Good");
 }
 
 int main(void)
@@ -136,7 +148,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(inline_certificates_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_root_file_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(extra_headers_are_lower_case, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_illegal_header_is_refused_by_name, setup, teardown),
+        cmocka_unit_test(an_illegal_header_is_refused_by_name),
+        cmocka_unit_test(illegal_headers_are_refused_for_a_control_plane_that_is_not_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
