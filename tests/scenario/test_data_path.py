@@ -201,6 +201,8 @@ def test_metrics_count_both_reporters(pair):
 
 
 def test_config_dump_has_the_documented_shape(pair):
+    port, _ = pair.serve("fin")  # a connection needs the certificate that is looked for below
+    pair.peer("close", HOSTS[0], port, "fin")
     dump = pair.out.config_dump()
     assert {"workloads", "services", "policies", "certificates", "config", "version", "stagedServices"} <= set(dump)
     server = next(w for w in dump["workloads"] if w["name"] == "server")
