@@ -22,6 +22,7 @@
 #include "ztunnel/readiness.h"
 #include "ztunnel/revocation_watch.h"
 #include "ztunnel/start_log.h"
+#include "ztunnel/version_notice.h"
 #include "ztunnel/worker.h"
 #include "ztunnel/xds_feed.h"
 
@@ -65,7 +66,7 @@ struct application {
     size_t dedicated_running;
     struct io_watch signals;
     struct timer housekeeping;
-    struct deferred reclaim;
+    struct version_notice version_notice;
     unsigned housekeeping_count;
     struct idle_code idle_code;
     bool is_gate_open; /* the model is there: traffic may be taken */
@@ -87,16 +88,7 @@ static void fail_and_stop(struct application *application, const struct result *
 static void notice_version(void *context)
 {
     struct application *application = context;
-    for (size_t i = 0; i < application->worker_count; i++) {
-        worker_notice_version(&application->workers[i]);
-    }
-    /* After the acknowledgement has left: a version that differs in 1,000 places takes milliseconds to release. */
-    loop_defer_bulk(application->loop, &application->reclaim);
-}
-
-static void on_reclaim(struct deferred *deferred)
-{
-    qsbr_reclaim(CONTAINER_OF(deferred, struct application, reclaim)->shared.readers);
+    version_notice_published(&application->version_notice);
 }
 
 /* Replaced versions wait for the workers' next turn; somebody has to come back and release them. */
@@ -395,6 +387,8 @@ static struct result start_workers(struct application *application)
     application->workers =
         memory_allocate_lines(application->configuration->worker_count * sizeof *application->workers);
     application->shared.workers = application->workers;
+    version_notice_begin(&application->version_notice, application->loop, application->shared.readers,
+        application->workers, &application->worker_count);
     for (size_t i = 0; i < application->configuration->worker_count; i++) {
         RESULT_TRY(worker_start(&application->workers[i], (unsigned)i, &application->shared));
         application->worker_count++;
@@ -512,6 +506,7 @@ static void free_all(struct application *application)
     metric_registry_free(application->shared.metrics);
     arena_free(&application->texts);
     timer_disarm(&application->housekeeping);
+    version_notice_end(&application->version_notice);
     stop_signals_unwatch(&application->signals);
     buffer_pool_free(application->buffers);
     loop_free(application->loop);
@@ -559,8 +554,6 @@ struct result application_run(const struct configuration *configuration)
     const struct tls_policy policy = tls_policy_of(configuration);
     memory_return_bound_arenas((unsigned)configuration->worker_count);
     application->loop = loop_new();
-    application->reclaim.run = on_reclaim;
-    list_initialise(&application->reclaim.link);
     application->buffers = buffer_pool_new();
     make_shared_state(application);
     application->broker = broker_client_new(application->shared.broker, CONTROL_CHANNEL, application->loop);
