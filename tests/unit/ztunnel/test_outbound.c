@@ -12,7 +12,7 @@ struct far {
     struct proxy_rig rig;
     enum opening_plan openings[TUNNELS];
     enum connect_plan connects[TUNNELS];
-    int opened, cancelled, connected;
+    int opened, cancelled, connected, ends;
     struct hbone_session *sessions[TUNNELS];
     struct hbone_stream *streams[TUNNELS];
     char key[256]; /* of the last opening */
@@ -32,6 +32,8 @@ static void on_data(struct hbone_stream *stream, const struct bytes *slices, int
 
 static void on_end(struct hbone_stream *stream)
 {
+    struct far *far = hbone_stream_context(stream);
+    far->ends++;
     hbone_stream_end(stream);
 }
 
@@ -347,6 +349,70 @@ static void a_connection_cut_before_its_answer_ends_its_stream(void **state)
     assert_true(is_application_closed(far));
 }
 
+/* The far proxy takes its time, and the application speaks meanwhile. */
+static void speak_early(struct far *far)
+{
+    far->connects[0] = IS_SILENT;
+    dial(far, "10.0.0.2:8080");
+    TURN_UNTIL(&far->rig, far->streams[0] != NULL);
+    assert_int_equal(send(far->application, "ping", 4, MSG_NOSIGNAL), 4);
+    TURN_UNTIL(&far->rig, far->received.length == 4);
+}
+
+static void an_applications_first_bytes_do_not_wait_for_the_answer(void **state)
+{
+    struct far *far = *state;
+    speak_early(far);
+    assert_int_equal(metric_total(far->rig.shared.metrics, METRIC_RECEIVED_BYTES), 0); /* until somebody has them */
+    hbone_stream_respond(far->streams[0], 200, NULL, 0, false);
+    TURN_UNTIL(&far->rig, metric_total(far->rig.shared.metrics, METRIC_RECEIVED_BYTES) == 4);
+    assert_int_equal(send(far->application, "pong", 4, MSG_NOSIGNAL), 4);
+    TURN_UNTIL(&far->rig, far->received.length == 8);
+    assert_string_equal(writer_string(&far->received), "pingpong");
+    assert_int_equal(metric_total(far->rig.shared.metrics, METRIC_RECEIVED_BYTES), 8);
+}
+
+static void first_bytes_and_the_end_of_a_refused_stream_are_said_again_on_the_next(void **state)
+{
+    struct far *far = *state;
+    speak_early(far);
+    assert_int_equal(shutdown(far->application, SHUT_WR), 0);
+    TURN_UNTIL(&far->rig, far->ends == 1);
+    writer_clear(&far->received);
+    hbone_stream_reset(far->streams[0], HBONE_REFUSED_STREAM);
+    forget_stream(far, far->streams[0]);
+    TURN_UNTIL(&far->rig, far->ends == 2);
+    assert_int_equal(far->connected, 2);
+    assert_string_equal(writer_string(&far->received), "ping");
+    TURN_UNTIL(&far->rig, list_is_empty(&far->rig.pod.connections));
+    assert_string_equal(last_refusal(&far->rig), "");
+}
+
+/* The far application may have them already. */
+static void first_bytes_of_a_lost_tunnel_are_not_said_again(void **state)
+{
+    struct far *far = *state;
+    speak_early(far);
+    struct hbone_session *lost = far->sessions[0];
+    far->sessions[0] = NULL;
+    forget_stream(far, far->streams[0]);
+    hbone_session_free(lost);
+    TURN_UNTIL(&far->rig, is_application_closed(far));
+    assert_int_equal(far->connected, 1);
+    assert_true(list_is_empty(&far->rig.pod.connections));
+    assert_string_not_equal(last_refusal(&far->rig), "");
+}
+
+static void first_bytes_do_not_save_a_connection_that_is_denied(void **state)
+{
+    struct far *far = *state;
+    speak_early(far);
+    hbone_stream_respond(far->streams[0], 401, NULL, 0, true);
+    TURN_UNTIL(&far->rig, is_application_closed(far));
+    assert_string_equal(last_refusal(&far->rig), "http status: 401 Unauthorized");
+    assert_int_equal(metric_total(far->rig.shared.metrics, METRIC_RECEIVED_BYTES), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -363,6 +429,10 @@ int main(void)
         TEST(a_destination_that_left_while_its_tunnel_opened_is_chosen_anew_once),
         TEST(an_application_that_goes_while_the_tunnel_opens_takes_its_wait_along),
         TEST(a_connection_cut_before_its_answer_ends_its_stream),
+        TEST(an_applications_first_bytes_do_not_wait_for_the_answer),
+        TEST(first_bytes_and_the_end_of_a_refused_stream_are_said_again_on_the_next),
+        TEST(first_bytes_of_a_lost_tunnel_are_not_said_again),
+        TEST(first_bytes_do_not_save_a_connection_that_is_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
