@@ -329,6 +329,45 @@ def test_waypoints(world, name):
         assert world.reached(address, port) == expected
 
 
+NODE = "10.78.0.2"  # nothing listens there
+FAILURES = {
+    "another name": ([pod("stranger", ONE, services={})], (ONE, 80),
+                     f"io error: identity verification error: peer did not present the expected SAN ({spiffe('stranger')}), got {spiffe('one')}"),
+    "no HBONE there": ([pod("node", NODE, services={})], (NODE, 80), "io error: Connection refused (os error 111)"),
+    "no server there": ([pod("node", NODE, services={}, hbone=False)], (NODE, 81), "io error: Connection refused (os error 111)"),
+    "no server, nobody's workload": ([], (NODE, 82), "io error: Connection refused (os error 111)"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_fails_on_the_way_is_named(world, name):
+    resources, (address, port), error = FAILURES[name]
+    world.apply(*resources)
+    assert world.reached(address, port) is None
+    world.ztunnel.access("\terror\t", "connection complete", f'error="{error}')
+    failed = [line for line in world.ztunnel.metrics().splitlines() if line.startswith("istio_tcp_connections_failed_total")]
+    assert any('response_flags="CONNECT"' in line and f'destination_workload="{resources[0][0].rsplit("/", 1)[1] if resources else "unknown"}"' in line
+               for line in failed)
+
+
+def test_silence_is_a_timeout_that_names_the_usual_cause(world):
+    world.server.run("nft", "add table inet hole; add chain inet hole in { type filter hook input priority 0; };"
+                            "add rule inet hole in tcp dport { 15008, 83 } drop")
+    world.apply(pod("three", THREE, services={}), pod("plain", PLAIN, services={}, hbone=False))
+    with world.client.inside(lambda: socket.create_connection((THREE, 80), 30 * PATIENCE)) as tunnelled, \
+            world.client.inside(lambda: socket.create_connection((PLAIN, 83), 30 * PATIENCE)) as plain:
+        for connection in (tunnelled, plain):
+            connection.settimeout(30 * PATIENCE)
+            assert connection.recv(1) == b""
+    line = world.ztunnel.access("\terror\t", 'error="connection timed out, maybe a NetworkPolicy is blocking HBONE port 15008: deadline has elapsed"')[0]
+    assert f"dst.addr={THREE}:15008 dst.hbone_addr={THREE}:80" in line
+    assert f"dst.addr={PLAIN}:83" in world.ztunnel.access("\terror\t", 'error="io error: deadline has elapsed"')[0]
+    failed = [line for line in world.ztunnel.metrics().splitlines() if line.startswith("istio_tcp_connections_failed_total")]
+    assert any('destination_workload="three"' in line and 'response_flags="NETWORK_POLICY"' in line for line in failed)
+    assert any('destination_workload="plain"' in line and 'response_flags="CONNECT"' in line for line in failed)
+    world.server.run("nft", "delete table inet hole")
+
+
 # the state behind it
 
 
