@@ -99,10 +99,34 @@ static void format_v6(const uint8_t bytes[16], char out[static IP_TEXT_SIZE])
     (void)writer_string(&writer);
 }
 
+/* Formatted by hand: every new connection needs several addresses as text. Returns the end. */
+static char *put_decimal(char *out, unsigned value)
+{
+    char digits[10];
+    int count = 0;
+    do {
+        digits[count++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    while (count > 0) {
+        *out++ = digits[--count];
+    }
+    return out;
+}
+
+static void format_v4(const uint8_t bytes[4], char *out)
+{
+    for (int i = 0; i < 4; i++) {
+        out = put_decimal(out, bytes[i]);
+        *out++ = '.';
+    }
+    out[-1] = '\0';
+}
+
 const char *ip_format(const struct ip_address *ip, char out[static IP_TEXT_SIZE])
 {
     if (ip->family == IP_V4) {
-        snprintf(out, IP_TEXT_SIZE, "%u.%u.%u.%u", ip->bytes[0], ip->bytes[1], ip->bytes[2], ip->bytes[3]);
+        format_v4(ip->bytes, out);
     } else if (ip->family == IP_V6) {
         format_v6(ip->bytes, out);
     } else {
@@ -202,8 +226,19 @@ bool socket_address_parse_bytes(struct bytes text, struct socket_address *addres
 const char *socket_address_format(const struct socket_address *address, char out[static SOCKET_ADDRESS_TEXT_SIZE])
 {
     char ip[IP_TEXT_SIZE];
-    const char *format = address->ip.family == IP_V6 ? "[%s]:%u" : "%s:%u";
-    snprintf(out, SOCKET_ADDRESS_TEXT_SIZE, format, ip_format(&address->ip, ip), address->port);
+    size_t length = strlen(ip_format(&address->ip, ip));
+    bool is_bracketed = address->ip.family == IP_V6;
+    char *end = out;
+    if (is_bracketed) {
+        *end++ = '[';
+    }
+    memcpy(end, ip, length);
+    end += length;
+    if (is_bracketed) {
+        *end++ = ']';
+    }
+    *end++ = ':';
+    *put_decimal(end, address->port) = '\0';
     return out;
 }
 

@@ -9,7 +9,10 @@ static void add_pair(struct writer *out, bool *is_first, const char *key, const 
     if (value[0] == '\0') {
         return;
     }
-    writer_print(out, "%s%s=%s", *is_first ? "" : ",", key, value);
+    writer_add_string(out, *is_first ? "" : ",");
+    writer_add_string(out, key);
+    writer_add_string(out, "=");
+    writer_add_string(out, value);
     *is_first = false;
 }
 
@@ -19,8 +22,10 @@ void baggage_format(const struct workload *workload, struct writer *out)
     add_pair(out, &is_first, "k8s.cluster.name", workload_text(workload, WORKLOAD_CLUSTER_ID));
     add_pair(out, &is_first, "k8s.namespace.name", workload_text(workload, WORKLOAD_NAMESPACE));
     if (workload_text(workload, WORKLOAD_OWNER_NAME)[0] != '\0') {
-        writer_print(out, "%sk8s.%s.name=%s", is_first ? "" : ",", workload_text(workload, WORKLOAD_TYPE),
-            workload_text(workload, WORKLOAD_OWNER_NAME));
+        writer_add_string(out, is_first ? "k8s." : ",k8s.");
+        writer_add_string(out, workload_text(workload, WORKLOAD_TYPE));
+        writer_add_string(out, ".name=");
+        writer_add_string(out, workload_text(workload, WORKLOAD_OWNER_NAME));
         is_first = false;
     }
     add_pair(out, &is_first, "service.name", workload_text(workload, WORKLOAD_CANONICAL_NAME));

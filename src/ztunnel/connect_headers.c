@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "base/writer.h"
 
-#include <stdio.h>
 
 #define TRACEPARENT_LENGTH (TRACEPARENT_TEXT_SIZE - 1)
 
@@ -13,9 +12,12 @@ void connect_headers_write_forwarded(
     const struct socket_address *peer, const char *service_hostname, struct writer *out)
 {
     char text[SOCKET_ADDRESS_TEXT_SIZE];
-    writer_print(out, "for=\"%s\"", socket_address_format(peer, text));
+    writer_add_string(out, "for=\"");
+    writer_add_string(out, socket_address_format(peer, text));
+    writer_add_string(out, "\"");
     if (service_hostname != NULL) {
-        writer_print(out, ";host=%s", service_hostname);
+        writer_add_string(out, ";host=");
+        writer_add_string(out, service_hostname);
     }
 }
 
@@ -60,7 +62,14 @@ char *connect_headers_forwarded_host(struct bytes forwarded)
 
 void connect_headers_write_traceparent(const char *trace_id, char traceparent[static TRACEPARENT_TEXT_SIZE])
 {
-    snprintf(traceparent, TRACEPARENT_TEXT_SIZE, "00-%s-%016llx-00", trace_id, (unsigned long long)random_u64());
+    struct writer out = writer_fixed(traceparent, TRACEPARENT_TEXT_SIZE);
+    uint64_t span = random_u64();
+    writer_add_string(&out, "00-");
+    writer_add_string(&out, trace_id);
+    writer_add_string(&out, "-");
+    writer_add_hexadecimal(&out, bytes_of(&span, sizeof span));
+    writer_add_string(&out, "-00");
+    (void)writer_string(&out);
 }
 
 static bool is_well_formed(struct bytes traceparent)

@@ -124,8 +124,10 @@ void connection_note(struct connection *connection, enum connection_event event,
 const char *connection_trace_id(struct connection *connection)
 {
     if (connection->trace_id[0] == '\0') {
-        snprintf(connection->trace_id, sizeof connection->trace_id, "%016llx%016llx", (unsigned long long)random_u64(),
-            (unsigned long long)random_u64());
+        const uint64_t id[] = { random_u64(), random_u64() };
+        struct writer out = writer_fixed(connection->trace_id, sizeof connection->trace_id);
+        writer_add_hexadecimal(&out, bytes_of(id, sizeof id));
+        (void)writer_string(&out);
     }
     return connection->trace_id;
 }
