@@ -152,6 +152,11 @@ static void connect_stream(void)
     chain->ends[0].stream = hbone_session_connect(
         chain->sessions[0], bytes_of_string("10.0.0.1:80"), NULL, 0, &STREAM_EVENTS, &chain->ends[0]);
     assert_non_null(chain->ends[0].stream);
+    /* An answer without bytes of the application is held back for a moment. */
+    for (int i = 0; i < 500 && !chain->ends[0].is_relaying; i++) {
+        turns(1);
+    }
+    assert_true(chain->ends[0].is_relaying);
     turns(8);
 }
 
