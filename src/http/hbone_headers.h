@@ -1,4 +1,4 @@
-/* Field blocks: HPACK by nghttp2, the rules of RFC 9113 §8.2-8.5 by us.
+/* Field blocks: HPACK (RFC 7541) decoded by nghttp2 and encoded by us, the rules of RFC 9113 §8.2-8.5 by us.
  *
  * Our encoder never uses a dynamic table, and neither may the peer's once it has acknowledged our SETTINGS (HEADER_TABLE_SIZE 0):
  * from its next block on both directions are stateless, and no HPACK memory is kept between blocks. Until then the default of
