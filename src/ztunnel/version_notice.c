@@ -51,6 +51,9 @@ void version_notice_published(struct version_notice *notice)
 
 void version_notice_end(struct version_notice *notice)
 {
+    if (notice->loop == NULL) {
+        return;
+    }
     timer_disarm(&notice->timer);
     deferred_cancel(&notice->reclaim);
 }

@@ -23,6 +23,7 @@ void version_notice_begin(struct version_notice *notice, struct loop *loop, stru
     struct worker *workers, const size_t *worker_count);
 /* After each version that was published. */
 void version_notice_published(struct version_notice *notice);
+/* A zeroed one, never begun, is allowed. */
 void version_notice_end(struct version_notice *notice);
 
 #endif

@@ -53,6 +53,7 @@ def test_an_unknown_command_is_said_and_helped():
     ({"ENABLE_PROXY": "false", "ISTIO_META_DNS_CAPTURE": "false"}, "ztunnel run without any servers enabled"),
     ({"CA_ADDRESS": ""}, "invalid env var CA_ADDRESS= ("),
     ({"FAKE_CA": "true"}, "invalid env var FAKE_CA=true ("),
+    ({"XDS_ADDRESS": "", "XDS_HEADER_A B": "x"}, "invalid env var XDS_HEADER_A B=x (`a b` cannot be the name of a header)"),
     ({"PROXY_CONFIG": "statsPort: 1"}, "failed parsing proxy config env: "),
     ({"TLS_CERTIFICATE_FILE": "/missing", "TLS_KEY_FILE": "/missing", "TLS_ROOT_FILE": "/missing"},
      "invalid env var TLS_CERTIFICATE_FILE=/missing (cannot be read)"),
@@ -62,6 +63,15 @@ def test_a_bad_setting_ends_the_start_by_name(environment, sentence):
     result = ztunnel(**environment)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: " + sentence), result.stderr
+
+
+def test_a_start_that_fails_late_is_undone_in_order():
+    directory = tempfile.mkdtemp(dir=run_directory())
+    path = f"{directory}/empty.pem"
+    open(path, "w").close()
+    result = ztunnel(PROXY_MODE="dedicated", PROXY_WORKLOAD_INFO="default/zt/zt", XDS_ADDRESS="", CA_ADDRESS="",
+                     TLS_CERTIFICATE_FILE=path, TLS_KEY_FILE=path, TLS_ROOT_FILE=path)
+    assert result.returncode == 1 and path in result.stderr, (result.returncode, result.stderr)
 
 
 def test_a_bad_mesh_file_ends_the_start_by_name():
