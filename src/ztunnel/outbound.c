@@ -44,7 +44,6 @@ struct outbound {
     bool has_retried;
     struct name_lookup name_lookup;
     unsigned name_lookups;
-    struct dial dial;
     struct hbone_pool_waiter tunnel_wait;
     struct hbone_stream *stream;
     struct inner_tunnel *inner;
@@ -53,7 +52,8 @@ struct outbound {
     char traceparent[TRACEPARENT_TEXT_SIZE]; /* "": not made yet */
     bool is_relaying;
     union {
-        struct tcp_relay tcp;
+        struct dial dial;     /* until is_relaying: over when a relay begins, lends it its place */
+        struct tcp_relay tcp; /* from then on */
         struct stream_relay stream;
     } relay;
 };
@@ -83,7 +83,9 @@ static void release(struct outbound *outbound, enum close_state close_state)
     workload_wait_cancel(&outbound->workload_wait);
     address_demand_cancel(&outbound->demand);
     name_lookup_cancel(&outbound->name_lookup);
-    dial_cancel(&outbound->dial);
+    if (!outbound->is_relaying) {
+        dial_cancel(&outbound->relay.dial);
+    }
     hbone_pool_cancel(pod->tunnels, &outbound->tunnel_wait);
     forget_tunnel(outbound);
     if (outbound->descriptor >= 0 && outbound->early.length > 0) {
@@ -168,7 +170,7 @@ static const struct tcp_relay_events TCP_EVENTS = { on_tcp_progress, on_tcp_end 
 
 static void on_dialled(struct dial *dial, int descriptor, const struct result *failure)
 {
-    struct outbound *outbound = CONTAINER_OF(dial, struct outbound, dial);
+    struct outbound *outbound = CONTAINER_OF(dial, struct outbound, relay.dial);
     if (descriptor < 0) {
         char message[sizeof failure->message + 16];
         snprintf(message, sizeof message, "io error: %s",
@@ -191,9 +193,9 @@ static void on_dialled(struct dial *dial, int descriptor, const struct result *f
 static void start_plain(struct outbound *outbound, const struct socket_address *to)
 {
     connection_open(&outbound->connection);
-    outbound->dial.on_result = on_dialled;
+    outbound->relay.dial.on_result = on_dialled;
     connection_note(&outbound->connection, EVENT_DIAL, to->port);
-    dial_start(&outbound->dial, outbound->connection.pod, DIAL_UPSTREAM, to, NULL);
+    dial_start(&outbound->relay.dial, outbound->connection.pod, DIAL_UPSTREAM, to, NULL);
 }
 
 static void on_stream_progress(struct stream_relay *relay, size_t from_application, size_t to_application)
