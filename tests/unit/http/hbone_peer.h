@@ -24,7 +24,7 @@
 
 /* The engine. */
 
-#define PIECE_SLOTS 16
+#define PIECE_SLOTS HBONE_HOLES_MAXIMUM
 
 struct piece_layer {
     struct record_layer base;

@@ -309,6 +309,29 @@ static void holes_follow_the_window_and_partial_commits_add_up(void **state)
     tunnel_free(tunnel);
 }
 
+static void bulk_goes_in_steps_half_as_large_beside_small_flows(void **state)
+{
+    (void)state;
+    struct tunnel *tunnel = server(false);
+    peer_request(tunnel, 1);
+    peer_u32_frame(tunnel, HBONE_FRAME_WINDOW_UPDATE, 0, 0x70000000);
+    peer_u32_frame(tunnel, HBONE_FRAME_WINDOW_UPDATE, 1, 0x70000000);
+    tunnel_turn(tunnel);
+    struct hbone_stream *stream = tunnel->consumers[0].stream;
+    struct iovec holes[HBONE_HOLES_MAXIMUM];
+    assert_int_equal(hbone_stream_reserve(stream, holes, HBONE_HOLES_MAXIMUM), HBONE_HOLES_MAXIMUM);
+    hbone_stream_commit(stream, 0);
+    tunnel_turn(tunnel);
+    loop_note_small_flow(tunnel->loop);
+    assert_int_equal(hbone_stream_reserve(stream, holes, HBONE_HOLES_MAXIMUM), HBONE_HOLES_MAXIMUM / 2);
+    hbone_stream_commit(stream, 0);
+    loop_advance_ms(tunnel->loop, 1000);
+    tunnel_turn(tunnel);
+    assert_int_equal(hbone_stream_reserve(stream, holes, HBONE_HOLES_MAXIMUM), HBONE_HOLES_MAXIMUM);
+    hbone_stream_commit(stream, 0);
+    tunnel_free(tunnel);
+}
+
 static void slices_of_one_read_come_in_one_call(void **state)
 {
     (void)state;
@@ -552,6 +575,7 @@ int main(void)
         cmocka_unit_test(window_update_of_a_stream_overflows_alone),
         cmocka_unit_test(full_socket_stops_the_sender_and_room_wakes_it),
         cmocka_unit_test(holes_follow_the_window_and_partial_commits_add_up),
+        cmocka_unit_test(bulk_goes_in_steps_half_as_large_beside_small_flows),
         cmocka_unit_test(slices_of_one_read_come_in_one_call),
         cmocka_unit_test(small_message_is_delivered_before_the_bulk_it_came_behind),
         cmocka_unit_test(thousands_of_slices_of_one_read_all_arrive),

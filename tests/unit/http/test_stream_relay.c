@@ -204,6 +204,7 @@ static void bytes_pass_in_both_directions_and_are_counted(void **state)
     assert_int_equal(chain->ends[0].from_application, 8);
     assert_int_equal(chain->ends[0].to_application, 6);
     assert_int_equal(chain->ends[1].from_application, 6);
+    assert_true(loop_has_small_flows(chain->loop));
     assert_int_equal(buffer_pool_lent_bytes(chain->pool), 0);
     free_chain();
 }
