@@ -2,9 +2,12 @@
 #include "unit/http/hbone_peer.h"
 #include "unit/tcp_pair.h"
 
+#include "base/clock.h"
 #include "http/stream_relay.h"
 #include "net/buffer_pool.h"
 #include "net/socket.h"
+
+#include <poll.h>
 
 struct end {
     struct stream_relay relay;
@@ -109,10 +112,34 @@ static void on_session_ended(struct hbone_session *session, const char *reason, 
 
 static const struct hbone_session_events SESSION_EVENTS = { on_request, NULL, on_session_ended };
 
+/* The kernel hands packets over when it has time: by turns alone a busy machine would not be waited for. */
+#define TURN_MS 2
+#define PATIENCE_NS (20 * NANOSECONDS_PER_SECOND)
+#define STANDSTILL_NS (200 * NANOSECONDS_PER_MILLISECOND)
+
 static void turns(int count)
 {
-    for (int i = 0; i < count; i++) {
-        loop_run_once(chain->loop, 2);
+    uint64_t end_ns = clock_monotonic_ns() + (uint64_t)count * TURN_MS * NANOSECONDS_PER_MILLISECOND;
+    do {
+        loop_run_once(chain->loop, TURN_MS);
+    } while (clock_monotonic_ns() < end_ns);
+}
+
+/* Turns until there is something to read: bytes, an end or a reset. */
+static void await_readable(int descriptor)
+{
+    struct pollfd polled = { .fd = descriptor, .events = POLLIN };
+    uint64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
+    while (poll(&polled, 1, 0) == 0 && clock_monotonic_ns() < end_ns) {
+        loop_run_once(chain->loop, TURN_MS);
+    }
+}
+
+static void await_ends(void)
+{
+    uint64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
+    while (!(chain->ends[0].has_ended && chain->ends[1].has_ended) && clock_monotonic_ns() < end_ns) {
+        loop_run_once(chain->loop, TURN_MS);
     }
 }
 
@@ -153,11 +180,12 @@ static void connect_stream(void)
         chain->sessions[0], bytes_of_string("10.0.0.1:80"), NULL, 0, &STREAM_EVENTS, &chain->ends[0]);
     assert_non_null(chain->ends[0].stream);
     /* An answer without bytes of the application is held back for a moment. */
-    for (int i = 0; i < 500 && !chain->ends[0].is_relaying; i++) {
-        turns(1);
+    uint64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
+    while (!(chain->ends[0].is_relaying && chain->ends[1].is_relaying) && clock_monotonic_ns() < end_ns) {
+        loop_run_once(chain->loop, TURN_MS);
     }
-    assert_true(chain->ends[0].is_relaying);
-    turns(8);
+    assert_true(chain->ends[0].is_relaying && chain->ends[1].is_relaying);
+    turns(1);
 }
 
 static void free_chain(void)
@@ -182,6 +210,7 @@ static void free_chain(void)
 static void expect(int descriptor, const char *text)
 {
     char buffer[64] = "";
+    await_readable(descriptor);
     assert_int_equal(read(descriptor, buffer, sizeof buffer), (ssize_t)strlen(text));
     assert_memory_equal(buffer, text, strlen(text));
 }
@@ -231,6 +260,7 @@ static void an_end_that_came_before_the_answer_follows_its_bytes(void **state)
     connect_stream();
     expect(chain->ends[1].application, "all");
     char byte;
+    await_readable(chain->ends[1].application);
     assert_int_equal(read(chain->ends[1].application, &byte, 1), 0);
     say(chain->ends[1].application, "thanks");
     expect(chain->ends[0].application, "thanks");
@@ -248,7 +278,7 @@ static void both_ends_close_cleanly(void **state)
     expect(chain->ends[1].application, "last");
     close(chain->ends[1].application);
     chain->ends[1].application = -1;
-    turns(8);
+    await_ends();
     for (int i = 0; i < 2; i++) {
         assert_true(chain->ends[i].has_ended);
         assert_int_equal(chain->ends[i].how, RELAY_END_CLEAN);
@@ -266,8 +296,9 @@ static void a_reset_of_one_application_resets_the_other(void **state)
         expect(chain->ends[1 - from].application, "x");
         socket_close_with_reset(chain->ends[from].application);
         chain->ends[from].application = -1;
-        turns(8);
+        await_ends();
         char byte;
+        await_readable(chain->ends[1 - from].application);
         assert_int_equal(read(chain->ends[1 - from].application, &byte, 1), -1);
         assert_int_equal(errno, ECONNRESET);
         assert_int_equal(chain->ends[0].how, RELAY_END_RESET);
@@ -283,9 +314,10 @@ static void a_lost_tunnel_is_a_reset_at_the_application(void **state)
     connect_stream();
     hbone_session_abort(chain->sessions[1], "gone");
     chain->sessions[1] = NULL;
-    turns(8);
+    await_ends();
     for (int i = 0; i < 2; i++) {
         char byte;
+        await_readable(chain->ends[i].application);
         assert_int_equal(read(chain->ends[i].application, &byte, 1), -1);
         assert_int_equal(errno, ECONNRESET);
         /* The side that gave the tunnel up knows that it did. */
@@ -299,33 +331,37 @@ static size_t push(int descriptor, size_t limit)
 {
     static uint8_t block[65536];
     size_t sent = 0;
-    for (int idle = 0; idle < 20 && sent < limit;) {
+    uint64_t moved_ns = clock_monotonic_ns();
+    while (sent < limit && clock_monotonic_ns() < moved_ns + STANDSTILL_NS) {
         for (size_t i = 0; i < sizeof block; i++) {
             block[i] = (uint8_t)((sent + i) * 31 >> 3);
         }
         size_t wanted = limit - sent < sizeof block ? limit - sent : sizeof block;
         ssize_t length = write(descriptor, block, wanted);
-        idle = length > 0 ? 0 : idle + 1;
-        sent += length > 0 ? (size_t)length : 0;
-        turns(1);
+        if (length > 0) {
+            sent += (size_t)length;
+            moved_ns = clock_monotonic_ns();
+        }
+        loop_run_once(chain->loop, TURN_MS);
     }
     return sent;
 }
 
-/* Reads until nothing comes any more, checking the bytes. */
-static size_t pull(int descriptor)
+/* Reads what was sent, checking the bytes. Returns how much came. */
+static size_t pull(int descriptor, size_t expected)
 {
     static uint8_t block[65536];
     size_t got = 0;
-    for (int idle = 0; idle < 50;) {
+    uint64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
+    while (got < expected && clock_monotonic_ns() < end_ns) {
         ssize_t length = read(descriptor, block, sizeof block);
-        idle = length > 0 ? 0 : idle + 1;
         for (ssize_t i = 0; i < length; i++) {
             assert_int_equal(block[i], (uint8_t)((got + (size_t)i) * 31 >> 3));
         }
         got += length > 0 ? (size_t)length : 0;
-        turns(1);
+        loop_run_once(chain->loop, TURN_MS);
     }
+    turns(8);
     return got;
 }
 
@@ -341,7 +377,7 @@ static void a_reader_that_stops_stops_the_writer_and_goes_on_without_loss(void *
     assert_in_range(sent, 256 * 1024, 32 << 20);
     size_t held = hbone_stream_pinned_bytes(chain->ends[1].relay.stream);
     assert_in_range(held, 64 * 1024, 1024 * 1024 - 1);
-    assert_int_equal(pull(chain->ends[1].application), sent);
+    assert_int_equal(pull(chain->ends[1].application, sent), sent);
     assert_int_equal(hbone_stream_pinned_bytes(chain->ends[1].relay.stream), 0);
     assert_int_equal(buffer_pool_lent_bytes(chain->pool), 0);
     free_chain();
@@ -356,7 +392,7 @@ static void an_end_behind_a_backlog_waits_for_it(void **state)
     shutdown(chain->ends[0].application, SHUT_WR);
     turns(8);
     assert_false(chain->ends[1].relay.has_passed_stream_end);
-    assert_int_equal(pull(chain->ends[1].application), sent);
+    assert_int_equal(pull(chain->ends[1].application, sent), sent);
     assert_true(chain->ends[1].relay.has_passed_stream_end);
     free_chain();
 }
@@ -367,10 +403,11 @@ static void a_cut_resets_both_applications(void **state)
     make_chain(false);
     connect_stream();
     stream_relay_cut(&chain->ends[0].relay, HBONE_CANCEL, "policy");
-    turns(8);
+    await_ends();
     assert_int_equal(chain->ends[0].how, RELAY_END_CUT);
     assert_int_equal(chain->ends[1].how, RELAY_END_RESET);
     char byte;
+    await_readable(chain->ends[1].application);
     assert_int_equal(read(chain->ends[1].application, &byte, 1), -1);
     free_chain();
 }
