@@ -1,5 +1,6 @@
 """Readers that stand still: what they make the proxies hold is bounded, and they hold up nobody else on their tunnel."""
 import re
+import statistics
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from tests.lab.topology import Topology
 from tests.lab.ztunnel import Ztunnel, workload
 
 PEER = f"{ROOT}/tests/lab/tcp_peer.py"
-HOST = "10.77.2.20"
+HOST, OTHER_HOST = "10.77.2.20", "10.77.2.21"  # a tunnel each, to the same proxy and server
 READERS = 16 if IS_SANITIZED else 64
 FIRST = (2 << 20) if IS_SANITIZED else (8 << 20)
 
@@ -19,10 +20,12 @@ class Pair:
     def __init__(self):
         self.topology = Topology(2)
         self.client = self.topology.add_pod("n1", "client", "10.77.1.10")
-        self.server = self.topology.add_pod("n2", "server", HOST)
+        self.server = self.topology.add_pod("n2", "server", HOST, OTHER_HOST)
         authority = Authority()
-        model = {"workloads": [workload(self.client), workload(self.server)], "services": [], "policies": []}
-        # One worker: every connection shares one tunnel.
+        server = {**workload(self.server), "workloadIps": [HOST]}
+        other = {**server, "uid": f"{server['uid']}-other", "workloadIps": [OTHER_HOST]}
+        model = {"workloads": [workload(self.client), server, other], "services": [], "policies": []}
+        # One worker: every connection to one address shares one tunnel.
         options = {"environment": {"ZTUNNEL_WORKER_THREADS": "1", "RUST_LOG": "info"}}
         self.out = Ztunnel(self.client, model, authority.leaf(spiffe("client")), **options)
         self.into = Ztunnel(self.server, model, authority.leaf(spiffe("server")), **options)
@@ -40,10 +43,14 @@ class Pair:
         program.wait_line("open", timeout=60)
         return program
 
-    def transfer_seconds(self, port, total=32 << 20):
+    def transfer_seconds(self, host, port, total=32 << 20):
         began = time.monotonic()
-        assert self.client.run("/usr/bin/python3", "-u", PEER, "transfer", HOST, port, total, timeout=120).strip() == "down True up True"
+        assert self.client.run("/usr/bin/python3", "-u", PEER, "transfer", host, port, total, timeout=120).strip() == "down True up True"
         return time.monotonic() - began
+
+    def speed_of_other_tunnel(self, port, pairs):
+        """Of transfers to HOST, by the speed of those to OTHER_HOST: the median of pairs one after the other."""
+        return statistics.median(self.transfer_seconds(OTHER_HOST, port) / self.transfer_seconds(HOST, port) for _ in range(pairs))
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +91,13 @@ LOADS = [  # whose proxy holds the bytes, server's mode, client's command; then 
 def test_a_reader_that_stops_pins_less_than_a_mebibyte(pair, side, mode, command, first):
     ztunnel = getattr(pair, side)
     (port, server), (good, _) = pair.serve(mode), pair.serve("checksum")
-    alone = min(pair.transfer_seconds(good) for _ in range(2))
     readers = pair.start(command, HOST, port, READERS, 120, *([first] if command == "unread" else []))
     held = settle(ztunnel)
     assert 0 < held < READERS << 20, f"{held} bytes for {READERS} readers"
     assert value(ztunnel, "ambar_pinned_largest_bytes") < 1 << 20
-    beside = min(pair.transfer_seconds(good) for _ in range(2))
-    print(f"{held >> 10} KiB held for {READERS} readers; a transfer beside them at {alone / beside:.2f} of its speed alone")
-    assert beside < alone * 3  # 0.9 of the speed is the aim and what `make bench` shows; machines of tests are noisy
+    speed = pair.speed_of_other_tunnel(good, 1 if IS_SANITIZED else 5)
+    print(f"{held >> 10} KiB held for {READERS} readers; transfers on their tunnel at {speed:.2f} of the speed on one without readers")
+    assert speed > (0.3 if IS_SANITIZED else 0.7)  # 0.9 is the aim and what `make bench` shows; machines of tests are noisy
     readers.kill()
     server.kill()
     wait_until(lambda: value(ztunnel, "ambar_pinned_bytes") == 0, 20, "what was held to be let go")
