@@ -2,9 +2,11 @@
  *
  *   load server PORT
  *   load up|down|ping|connect|leave|hold HOST PORT STREAMS SECONDS [BYTES]
+ *   load flood HOST PORT STREAMS SECONDS FILE
  *
  * The first byte of a connection tells the server what it is for. The client prints one JSON object: bytes or operations, the time they
- * took, and for ping and connect the distribution of latencies. */
+ * took, and for ping and connect the distribution of latencies. "flood" says what is in FILE (a ClientHello), waits for the first answer and
+ * begins again, 16 times a second at most, past the rules that capture a pod's traffic. */
 #include "base/memory.h"
 
 #include <arpa/inet.h>
@@ -29,6 +31,10 @@
 #define MODE_PING 'P'
 #define MODE_CONNECT 'C' /* one byte each way on a connection of its own, which the server closes */
 #define MODE_LEAVE 'L'   /* the same, and the client closes */
+#define MODE_FLOOD 'F'   /* to no server of ours */
+#define UNCAPTURED_MARK 0x539
+/* A stream of a flood begins so often, so that a flood is the same whoever makes it. */
+#define FLOOD_INTERVAL_NS 64000000ULL
 #define WARM_UP_NS 500000000ULL
 
 struct stream {
@@ -165,7 +171,8 @@ struct client {
     struct sockaddr_storage address;
     socklen_t address_length;
     char mode;
-    uint32_t message_bytes;
+    uint32_t message_bytes; /* flood: of the file */
+    char *flood;
     int epoll;
     uint64_t bytes;
     uint64_t operations;
@@ -174,11 +181,28 @@ struct client {
     bool is_measuring;
 };
 
+/* Whoever is flooded may refuse: then a connection ends, and another begins. */
+static void begin_flood(const struct client *client, struct stream *stream)
+{
+    const uint32_t mark = UNCAPTURED_MARK;
+    const struct linger reset = { .l_onoff = 1 };
+    setsockopt(stream->descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+    setsockopt(stream->descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (connect(stream->descriptor, (const struct sockaddr *)&client->address, client->address_length) == 0) {
+        (void)send(stream->descriptor, client->flood, client->message_bytes, MSG_NOSIGNAL);
+    }
+    watch(client->epoll, stream, EPOLLIN);
+}
+
 static void connect_stream(struct client *client, struct stream *stream)
 {
     stream->asked_ns = now_ns();
     stream->descriptor = new_socket(client->address.ss_family);
     stream->received = 0;
+    if (client->mode == MODE_FLOOD) {
+        begin_flood(client, stream);
+        return;
+    }
     if (connect(stream->descriptor, (const struct sockaddr *)&client->address, client->address_length) != 0) {
         die("connect");
     }
@@ -207,6 +231,11 @@ static void note_answer(struct client *client, struct stream *stream)
         connect_stream(client, stream);
         return;
     }
+    if (client->mode == MODE_FLOOD) {
+        close(stream->descriptor);
+        stream->descriptor = -1; /* goes on when it is time */
+        return;
+    }
     stream->asked_ns = now;
     stream->received = 0;
     if (send(stream->descriptor, buffer, client->message_bytes, MSG_NOSIGNAL) < 0) {
@@ -219,6 +248,10 @@ static void drive(struct client *client, struct stream *stream)
     ssize_t length = client->mode == MODE_UP
                          ? send(stream->descriptor, buffer, sizeof buffer, MSG_NOSIGNAL | MSG_DONTWAIT)
                          : recv(stream->descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (client->mode == MODE_FLOOD) {
+        note_answer(client, stream);
+        return;
+    }
     if (length <= 0) {
         if (length < 0 && errno == EAGAIN) {
             return;
@@ -260,13 +293,31 @@ static void print_report(struct client *client, double seconds)
     printf("}\n");
 }
 
+static void go_on_flooding(struct client *client, struct stream *const *streams, int count)
+{
+    uint64_t now = now_ns();
+    for (int i = 0; i < count; i++) {
+        if (streams[i]->descriptor < 0 && now - streams[i]->asked_ns >= FLOOD_INTERVAL_NS) {
+            connect_stream(client, streams[i]);
+        }
+    }
+}
+
 static int run_client(struct client *client, int stream_count, double seconds)
 {
     client->epoll = epoll_create1(EPOLL_CLOEXEC);
     client->samples = memory_allocate_zeroed(SAMPLES_MAXIMUM, sizeof client->samples[0]);
+    struct stream **streams = memory_allocate_zeroed((size_t)stream_count, sizeof(struct stream *));
     for (int i = 0; i < stream_count; i++) {
-        connect_stream(client, NEW(struct stream));
+        streams[i] = NEW(struct stream);
+        if (client->mode == MODE_FLOOD) { /* evenly: a flood, no surf */
+            streams[i]->descriptor = -1;
+            streams[i]->asked_ns = now_ns() - FLOOD_INTERVAL_NS * (uint64_t)i / (uint64_t)stream_count;
+        } else {
+            connect_stream(client, streams[i]);
+        }
     }
+    int wait_ms = client->mode == MODE_FLOOD ? 1 : 10;
     uint64_t begin = now_ns() + WARM_UP_NS;
     uint64_t end = begin + (uint64_t)(seconds * 1e9);
     uint64_t now;
@@ -279,9 +330,12 @@ static int run_client(struct client *client, int stream_count, double seconds)
             fflush(stdout);
         }
         struct epoll_event events[EVENTS_A_TURN];
-        int count = epoll_wait(client->epoll, events, EVENTS_A_TURN, 10);
+        int count = epoll_wait(client->epoll, events, EVENTS_A_TURN, wait_ms);
         for (int i = 0; i < count; i++) {
             drive(client, events[i].data.ptr);
+        }
+        if (client->mode == MODE_FLOOD) {
+            go_on_flooding(client, streams, stream_count);
         }
     }
     print_report(client, (double)(now_ns() - begin) / 1e9);
@@ -325,6 +379,17 @@ static void parse_address(struct client *client, const char *host, uint16_t port
     }
 }
 
+static void read_flood(struct client *client, const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        die(path);
+    }
+    client->flood = memory_allocate(BUFFER_BYTES);
+    client->message_bytes = (uint32_t)fread(client->flood, 1, BUFFER_BYTES, file);
+    (void)fclose(file);
+}
+
 int main(int argument_count, char **arguments)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -332,8 +397,9 @@ int main(int argument_count, char **arguments)
         run_server((uint16_t)atoi(arguments[2]));
     }
     if (argument_count < 6) {
-        fprintf(stderr,
-            "usage: load server PORT | load up|down|ping|connect|leave|hold HOST PORT STREAMS SECONDS [BYTES]\n");
+        fprintf(stderr, "usage: load server PORT | load up|down|ping|connect|leave|hold HOST PORT STREAMS SECONDS "
+                        "[BYTES] | load flood "
+                        "HOST PORT STREAMS SECONDS FILE\n");
         return 2;
     }
     static struct client client;
@@ -342,8 +408,12 @@ int main(int argument_count, char **arguments)
                   : strcmp(mode, "down") == 0  ? MODE_DOWN
                   : strcmp(mode, "ping") == 0  ? MODE_PING
                   : strcmp(mode, "leave") == 0 ? MODE_LEAVE
+                  : strcmp(mode, "flood") == 0 ? MODE_FLOOD
                                                : MODE_CONNECT;
-    client.message_bytes = argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
+    client.message_bytes = client.mode != MODE_FLOOD && argument_count > 6 ? (uint32_t)atoi(arguments[6]) : 1;
+    if (client.mode == MODE_FLOOD && argument_count > 6) {
+        read_flood(&client, arguments[6]);
+    }
     parse_address(&client, arguments[2], (uint16_t)atoi(arguments[3]));
     if (strcmp(mode, "hold") == 0) {
         return hold(&client, atoi(arguments[4]), atof(arguments[5]));

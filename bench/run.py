@@ -19,7 +19,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import chart, profile, report, special, workers  # noqa: E402
+from bench import chart, fairness, idle_tunnels, profile, report, special, workers  # noqa: E402
 from bench.paths import TOOLS, Street  # noqa: E402
 from tests.lab.process import ROOT, stop_everything  # noqa: E402
 from tests.lab.topology import end_on_signals, remove_directory, run_directory  # noqa: E402
@@ -91,6 +91,7 @@ def special_figures(street, idle):
         rows.append((f"ping-pong beside {count} readers that read no more, of alone", f"{share:.2f}", ">= 0.9"))
         rows.append(("   MiB pinned by each, both proxies", f"{pinned:.2f}", "<= 1"))
     rows += workers.figures(workers.add_ways(street), ROUNDS, SECONDS)
+    rows += idle_tunnels.rows() + fairness.rows()
     rows.append(("ready from exec, empty local file, ms", f"{special.ready_ms(street):.0f}", "<= 20"))
     return rows
 

@@ -2,6 +2,7 @@
 import json
 import os
 import socket
+import threading
 
 from tests.lab.certificates import Authority
 from tests.lab.control_plane import ControlPlane
@@ -17,8 +18,8 @@ SERVER = ["/usr/bin/python3", "-u", f"{ROOT}/tests/lab/tcp_peer.py", "serve", 80
 class Node:
     """One node with two captured pods, a ztunnel in shared mode, and the agent played by the test."""
 
-    def __init__(self):
-        self.topology = Topology(1)
+    def __init__(self, nodes=1):
+        self.topology = Topology(nodes)
         self.node = self.topology.nodes["n1"]
         self.client = self.topology.add_pod("n1", "client", "10.77.1.10", "fd77:1::10")
         self.server = self.topology.add_pod("n1", "server", "10.77.1.11")
@@ -26,6 +27,7 @@ class Node:
             capture(pod)
         self.agent = NodeAgent(os.path.join(run_directory(), "zds.sock"))
         self.authority = Authority()
+        self.signing = threading.Lock()  # the authority's files are for one at a time
         certificate, key, roots = self.authority.leaf(f"IP:{self.node.address}")
         self.ca = self.node.inside(lambda: ControlPlane(certificate=certificate, key=key, ca_handler=self.issue, host="0.0.0.0"))
         token = os.path.join(run_directory(), "token")
@@ -49,7 +51,8 @@ class Node:
 
     def issue(self, request, _context):
         identity = next(f.value.string_value for f in request.metadata.fields if f.key == "ImpersonatedIdentity")
-        return ca.IstioCertificateResponse(cert_chain=self.authority.sign_request(request.csr, identity))
+        with self.signing:
+            return ca.IstioCertificateResponse(cert_chain=self.authority.sign_request(request.csr, identity))
 
     def start_ztunnel(self, name, namespace=None, command=(), **environment):
         """`command`: what to start it with instead of itself; `namespace`: where, instead of the node's."""
