@@ -13,6 +13,7 @@
 #define CONNECTIONS_DEFAULT 10000
 #define STREAMS_DEFAULT 100
 #define HANDSHAKE_DEADLINE_MS 10000
+#define FIRST_CALL_DEADLINE_MS 10000
 #define ACCEPTS_A_TURN 32
 #define LOG_LINES_A_SECOND 10
 
@@ -56,6 +57,7 @@ static void free_connection(struct grpc_server_connection *connection)
     transport_close(&connection->transport);
     http2_connection_close(&connection->connection);
     grpc_server_close_calls(connection);
+    timer_disarm(&connection->first_call);
     deferred_cancel(&connection->tell_closed);
     list_remove(&connection->link);
     tls_context_release(connection->tls);
@@ -94,6 +96,15 @@ static void tell_closed(struct deferred *deferred)
     grpc_server_tell_closed(CONTAINER_OF(deferred, struct grpc_server_connection, tell_closed));
 }
 
+/* Whoever says nothing, or says it byte by byte, keeps a place from others. A client that has called may be idle: PINGs watch it. */
+static void on_no_first_call(struct timer *timer)
+{
+    struct grpc_server_connection *connection = CONTAINER_OF(timer, struct grpc_server_connection, first_call);
+    struct result failure = result_fail(RESULT_TIMEOUT, "no call within %d ms", FIRST_CALL_DEADLINE_MS);
+    log_failure(connection, &failure);
+    free_connection(connection);
+}
+
 static void on_transport_open(
     struct transport *transport, int descriptor, struct record_layer *layer, const struct result *failure)
 {
@@ -121,6 +132,8 @@ static void on_transport_open(
         return;
     }
     connection->is_established = true;
+    connection->first_call.on_expire = on_no_first_call;
+    timer_arm_after_ms(connection->server->loop, &connection->first_call, FIRST_CALL_DEADLINE_MS);
 }
 
 static void add_connection(struct grpc_listener *listener, int descriptor, const struct socket_address *peer)

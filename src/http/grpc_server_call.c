@@ -398,6 +398,7 @@ static int on_frame_received(nghttp2_session *session, const nghttp2_frame *fram
         return 0;
     }
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        timer_disarm(&call->connection->first_call);
         start_call(call);
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {

@@ -35,8 +35,9 @@ struct grpc_server_connection {
     struct list calls;
     struct list closing; /* whose on_closed is due */
     struct deferred tell_closed;
-    size_t part_bytes;   /* in unfinished messages of all calls */
-    bool is_established; /* the HTTP/2 session exists */
+    size_t part_bytes;       /* in unfinished messages of all calls */
+    struct timer first_call; /* for the head of the first call, once established */
+    bool is_established;     /* the HTTP/2 session exists */
 };
 
 struct received_header {

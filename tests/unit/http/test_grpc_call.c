@@ -5,7 +5,11 @@
 #include "net/buffer_pool.h"
 #include "net/loop.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /* A client and a server of ours on one loop, for what a foreign peer would not do on request: refusals, cancellation at the
  * worst moment, back pressure, drains. Foreign peers are in tests/scenario. */
@@ -27,6 +31,26 @@ struct fixture {
     bool frees_channel, cancels;
     struct grpc_call *call;
 };
+
+static int tcp_connect(uint16_t port)
+{
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) }
+    };
+    assert_int_equal(connect(descriptor, (const struct sockaddr *)&address, sizeof address), 0);
+    return descriptor;
+}
+
+/* Whatever was said before. */
+static bool is_closed(int descriptor)
+{
+    char buffer[1024];
+    ssize_t length;
+    while ((length = recv(descriptor, buffer, sizeof buffer, MSG_DONTWAIT)) > 0) {
+    }
+    return length == 0 || errno == ECONNRESET;
+}
 
 static void note_start(struct grpc_server_call *call, void *context)
 {
@@ -396,6 +420,31 @@ static void a_drain_lets_calls_end_and_then_closes(void **state)
     assert_int_equal(fixture->status, GRPC_OK);
 }
 
+static void a_connection_that_makes_no_call_is_closed_and_one_that_has_called_may_be_idle(void **state)
+{
+    struct fixture *fixture = *state;
+    struct grpc_call *call = start(fixture, "/test.Service/Echo");
+    grpc_call_send_end(call);
+    turn_until(fixture, &fixture->ended, 1);
+    struct socket_address address;
+    assert_true(socket_address_parse("127.0.0.1:0", &address));
+    struct result listening = grpc_server_listen(fixture->server, &address, NULL, &address);
+    assert_true(result_is_ok(&listening));
+    int silent = tcp_connect(address.port), slow = tcp_connect(address.port);
+    for (int second = 0; second < 12; second++) {
+        loop_advance_ms(fixture->loop, 1000);
+        (void)send(slow, &"PRI * HTTP/2.0"[second], 1, MSG_NOSIGNAL);
+        for (int i = 0; i < 5; i++) {
+            loop_run_once(fixture->loop, 1);
+        }
+    }
+    assert_true(is_closed(silent));
+    assert_true(is_closed(slow));
+    assert_int_equal(grpc_server_connection_count(fixture->server), 1);
+    close(silent);
+    close(slow);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -415,6 +464,7 @@ int main(void)
         TEST(a_refused_connection_is_unavailable_with_its_cause),
         TEST(a_lost_connection_ends_open_streams_as_unknown),
         TEST(a_drain_lets_calls_end_and_then_closes),
+        TEST(a_connection_that_makes_no_call_is_closed_and_one_that_has_called_may_be_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
