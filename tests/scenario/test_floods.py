@@ -85,7 +85,7 @@ class Tunnel:
 
 @pytest.fixture(scope="module")
 def victim():
-    victim = Victim(RUST_LOG="info", ZTUNNEL_WORKER_THREADS="1")
+    victim = Victim(RUST_LOG="info", ZTUNNEL_WORKER_THREADS="1", UNSTABLE_ENABLE_SOCKS5="true")
     yield victim
     victim.stop()
 
@@ -232,6 +232,8 @@ def test_connections_that_never_speak_or_speak_slowly_are_ended_on_every_port(vi
     connections = [slow(15008), slow(15008, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 200)]
     for port, host in ((15000, "127.0.0.1"), (15020, ADDRESS), (15021, ADDRESS)):
         connections += [slow(port, b"", host), slow(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", host)]
+    for port, said in ((15053, b"\0\x64" + b"a" * 98), (15080, b"\x05\x64" + b"\x01" * 98)):
+        connections += [slow(port, b"", "127.0.0.1"), slow(port, said, "127.0.0.1")]
     tls = victim.pod.inside(lambda: hbone.connect_tls((ADDRESS, 15008), victim.certificates))
     connections.append((15008, tls, PREFACE))  # a handshake, then no SETTINGS
     begun = time.monotonic()
@@ -311,6 +313,19 @@ def test_older_protocols_are_refused(victim, bystander):
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
         context.wrap_socket(victim.dial(15008))
+
+
+def test_plain_http2_is_answered_by_no_http2(victim, bystander):
+    connection = victim.dial(15008)
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
+    connection.settimeout(15 * PATIENCE)
+    said = b""
+    try:
+        while data := connection.recv(4096):
+            said += data
+    except ConnectionResetError:
+        pass
+    assert said == b"" or said[:1] == b"\x15"  # a TLS alert at most
 
 
 def test_the_limits_in_force_are_shown(victim):
