@@ -21,6 +21,9 @@ class Pair:
         self.topology = Topology(2)
         self.client = self.topology.add_pod("n1", "client", "10.77.1.10")
         self.server = self.topology.add_pod("n2", "server", HOST, OTHER_HOST)
+        for pod in (self.client, self.server):
+            # Sixty-four full receive queues of the usual size are more than the host's tcp_mem: the kernel would cut connections.
+            pod.run("sysctl", "-qw", "net.ipv4.tcp_rmem=4096 131072 1048576")
         authority = Authority()
         server = {**workload(self.server), "workloadIps": [HOST]}
         other = {**server, "uid": f"{server['uid']}-other", "workloadIps": [OTHER_HOST]}
