@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "base/writer.h"
 
-
 #define TRACEPARENT_LENGTH (TRACEPARENT_TEXT_SIZE - 1)
 
 void connect_headers_write_forwarded(
