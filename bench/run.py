@@ -8,7 +8,7 @@ load once, in random order; figures are medians over the rounds, ratios are made
   LOADS=up1,ping        only some of the loads, and none of the other figures; "profile" among them is the split of the processor time
   BENCH_PEER=PATH       another program that takes ztunnel's environment, measured in the same rounds; BENCH_PEER_ENVIRONMENT: a JSON object on top
 
-Writes build/bench/report.json and report.txt, and the picture docs/benchmarks/ratios.svg when nothing was left out.
+Writes build/bench/report.json and report.txt, and docs/benchmarks/{ratios.svg,report.txt} when nothing was left out.
 """
 import collections
 import io
@@ -131,6 +131,8 @@ def write_files(results, text, others, splits, rows, meshes):
         return
     bars = [(f"{load.title}, {report.UNITS[kind]}", kind in ("throughput", "rate"), cells) for load, kind, cells in rows if (load.key, kind) in CHART]
     os.makedirs(os.path.join(ROOT, "docs/benchmarks"), exist_ok=True)
+    with open(os.path.join(ROOT, "docs/benchmarks/report.txt"), "w") as file:
+        file.write(text)
     with open(os.path.join(ROOT, "docs/benchmarks/ratios.svg"), "w") as file:
         file.write(chart.draw(bars, meshes, f"medians and spread of {ROUNDS} interleaved rounds, {os.cpu_count()} processors; ↑ more is better, ↓ less is better"))
 
