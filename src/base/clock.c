@@ -6,22 +6,22 @@
 #include <strings.h>
 #include <time.h>
 
-static uint64_t read_clock(clockid_t clock)
+uint64_t clock_read_ns(clockid_t clock)
 {
-    struct timespec now;
-    clock_gettime(clock, &now);
+    struct timespec now = { 0 };
+    (void)clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * NANOSECONDS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
 uint64_t clock_monotonic_ns(void)
 {
-    uint64_t now = read_clock(CLOCK_MONOTONIC);
+    uint64_t now = clock_read_ns(CLOCK_MONOTONIC);
     return now == 0 ? 1 : now;
 }
 
 int64_t clock_wall_ns(void)
 {
-    return (int64_t)read_clock(CLOCK_REALTIME);
+    return (int64_t)clock_read_ns(CLOCK_REALTIME);
 }
 
 int64_t clock_wall_s(void)

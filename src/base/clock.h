@@ -5,9 +5,13 @@
 #include "base/result.h"
 
 #include <stdint.h>
+#include <time.h>
 
 #define NANOSECONDS_PER_SECOND 1000000000ULL
 #define NANOSECONDS_PER_MILLISECOND 1000000ULL
+
+/* Of any clock, those of processor time too; 0 when it cannot be read. */
+uint64_t clock_read_ns(clockid_t clock);
 
 /* CLOCK_MONOTONIC. Never 0. */
 uint64_t clock_monotonic_ns(void);

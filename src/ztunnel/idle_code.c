@@ -3,22 +3,13 @@
 #include "base/clock.h"
 #include "base/loaded_code.h"
 
-#include <time.h>
-
 #define IDLE_NS_A_SECOND (10 * NANOSECONDS_PER_MILLISECOND) /* less processor time than this is nothing to speak of */
 #define IDLE_SECONDS 5
-
-static uint64_t processor_ns(void)
-{
-    struct timespec used = { 0 };
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return (uint64_t)used.tv_sec * NANOSECONDS_PER_SECOND + (uint64_t)used.tv_nsec;
-}
 
 void idle_code_watch(struct idle_code *watch)
 {
     bool is_first = watch->processor_ns == 0;
-    uint64_t now_ns = processor_ns();
+    uint64_t now_ns = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
     bool is_busy = !is_first && now_ns - watch->processor_ns > IDLE_NS_A_SECOND;
     watch->processor_ns = now_ns;
     watch->idle_seconds = is_busy ? 0 : watch->idle_seconds + 1;

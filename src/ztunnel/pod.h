@@ -154,6 +154,7 @@ bool pod_keeps_source(const struct pod *pod, enum pod_listener listener);
 
 /* Of PROXY_WORKLOAD_INFO: "namespace/name/service-account". */
 struct result pod_information_parse(const char *text, struct pod_information *information);
+struct pod_information pod_information_copy(const struct pod_information *information);
 void pod_information_free(struct pod_information *information);
 
 #endif

@@ -28,6 +28,16 @@ struct result pod_information_parse(const char *text, struct pod_information *in
     return result_ok();
 }
 
+struct pod_information pod_information_copy(const struct pod_information *information)
+{
+    return (struct pod_information){
+        .uid = string_duplicate(information->uid),
+        .name = string_duplicate(information->name),
+        .namespace_ = string_duplicate(information->namespace_),
+        .service_account = string_duplicate(information->service_account),
+    };
+}
+
 void pod_information_free(struct pod_information *information)
 {
     memory_free(information->uid);

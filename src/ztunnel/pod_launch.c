@@ -73,9 +73,7 @@ static struct pod_launch *start(void *context, const struct network_namespace *n
 {
     struct pod_launch *launch = NEW(struct pod_launch);
     launch->site = context;
-    launch->information =
-        (struct pod_information){ string_duplicate(information->uid), string_duplicate(information->name),
-            string_duplicate(information->namespace_), string_duplicate(information->service_account) };
+    launch->information = pod_information_copy(information);
     launch->events = events;
     launch->context = events_context;
     launch->ending.on_expire = on_ending;

@@ -18,7 +18,6 @@ struct extension {
     struct pod_information information;
     struct pod_extension_settings settings;
     atomic_uint on_the_way;
-    struct posted start, gone;
     unsigned drain_orders; /* on their way there or back */
     bool is_gone;
 };
@@ -30,7 +29,6 @@ struct pod_spread {
 };
 
 struct handed_over {
-    struct posted posted;
     struct extension *extension;
     enum pod_listener place;
     int descriptor;
@@ -51,9 +49,10 @@ static void free_if_over(struct extension *extension)
     pod_check_drained(home);
 }
 
-static void on_gone(struct posted *posted)
+static void on_gone(struct worker *home, void *context)
 {
-    struct extension *extension = CONTAINER_OF(posted, struct extension, gone);
+    (void)home;
+    struct extension *extension = context;
     extension->is_gone = true;
     free_if_over(extension);
 }
@@ -63,25 +62,21 @@ static void on_extension_stopped(const char *uid, void *context)
     (void)uid;
     struct extension *extension = context;
     extension->pod = NULL;
-    extension->gone.run = on_gone;
-    loop_post(extension->home->worker->loop, &extension->gone);
+    worker_run(extension->home->worker, on_gone, extension);
 }
 
-static void start_there(struct posted *posted)
+static void start_there(struct worker *worker, void *context)
 {
-    struct extension *extension = CONTAINER_OF(posted, struct extension, start);
-    extension->pod = pod_start_extension(extension->worker, &extension->information, &extension->settings);
+    struct extension *extension = context;
+    extension->pod = pod_start_extension(worker, &extension->information, &extension->settings);
 }
 
 static struct extension *extend(struct pod *pod, struct worker *worker)
 {
-    const struct pod_information *information = &pod->information;
     struct extension *extension = NEW(struct extension);
     extension->home = pod;
     extension->worker = worker;
-    extension->information =
-        (struct pod_information){ string_duplicate(information->uid), string_duplicate(information->name),
-            string_duplicate(information->namespace_), string_duplicate(information->service_account) };
+    extension->information = pod_information_copy(&pod->information);
     extension->settings = (struct pod_extension_settings){
         .namespace_handle = pod->namespace_handle,
         .totals = pod->totals,
@@ -91,30 +86,29 @@ static struct extension *extend(struct pod *pod, struct worker *worker)
     for (unsigned i = 0; i < POD_LISTENER_COUNT; i++) {
         extension->settings.transparent_listeners |= (uint8_t)(pod->listeners[i].is_transparent << i);
     }
-    extension->start.run = start_there;
-    loop_post(worker->loop, &extension->start);
+    worker_run(worker, start_there, extension);
     pod->spread->extensions[worker->index] = extension;
     pod->spread->helps[worker->index] = true;
     pod->spread->living++;
     return extension;
 }
 
-static void take_there(struct posted *posted)
+static void take_there(struct worker *worker, void *context)
 {
-    struct handed_over *handed = CONTAINER_OF(posted, struct handed_over, posted);
-    struct handed_over copy = *handed;
-    memory_free(handed);
-    atomic_fetch_sub_explicit(&copy.extension->on_the_way, 1, memory_order_relaxed);
-    pod_take(copy.extension->pod, copy.place, copy.descriptor, &copy.peer);
+    (void)worker;
+    struct handed_over handed = *(struct handed_over *)context;
+    memory_free(context);
+    atomic_fetch_sub_explicit(&handed.extension->on_the_way, 1, memory_order_relaxed);
+    pod_take(handed.extension->pod, handed.place, handed.descriptor, &handed.peer);
 }
 
 static void hand_over(
     struct extension *extension, enum pod_listener place, int descriptor, const struct socket_address *peer)
 {
     struct handed_over *handed = NEW(struct handed_over);
-    *handed = (struct handed_over){ { .run = take_there }, extension, place, descriptor, *peer };
+    *handed = (struct handed_over){ extension, place, descriptor, *peer };
     atomic_fetch_add_explicit(&extension->on_the_way, 1, memory_order_relaxed);
-    loop_post(extension->worker->loop, &handed->posted);
+    worker_run(extension->worker, take_there, handed);
     metric_count_labelled(extension->home->worker->metrics, METRIC_CONNECTIONS_HANDED_OVER, NULL, 1);
 }
 
@@ -137,9 +131,10 @@ static struct worker *relief_of(struct pod *pod)
         enrolment_proof_is_waiting(pod->enrolment)) {
         return NULL;
     }
-    worker_load_refresh(pod->worker->load, loop_now_ns(pod->worker->loop));
+    const unsigned *busy_percent = worker_load_refresh(pod->worker->load, loop_now_ns(pod->worker->loop));
     const bool *helps = pod->spread != NULL ? pod->spread->helps : NULL;
-    size_t relief = worker_load_relief(pod->worker->load, pod->worker->index, saturated_percent, helps);
+    size_t relief = worker_load_relief(
+        busy_percent, shared->configuration->worker_count, pod->worker->index, saturated_percent, helps);
     return relief != WORKER_LOAD_NONE ? &shared->workers[relief] : NULL;
 }
 
@@ -162,28 +157,28 @@ bool pod_spread_takes(struct pod *pod, enum pod_listener place, int descriptor, 
 }
 
 struct drain_order {
-    struct posted posted;
     struct extension *extension;
     uint64_t deadline_ms;
 };
 
-static void on_order_carried_out(struct posted *posted)
+static void on_order_carried_out(struct worker *home, void *context)
 {
-    struct drain_order *order = CONTAINER_OF(posted, struct drain_order, posted);
+    (void)home;
+    struct drain_order *order = context;
     struct extension *extension = order->extension;
     memory_free(order);
     extension->drain_orders--;
     free_if_over(extension);
 }
 
-static void drain_there(struct posted *posted)
+static void drain_there(struct worker *worker, void *context)
 {
-    struct drain_order *order = CONTAINER_OF(posted, struct drain_order, posted);
+    (void)worker;
+    struct drain_order *order = context;
     if (order->extension->pod != NULL) {
         pod_drain(order->extension->pod, order->deadline_ms);
     }
-    order->posted.run = on_order_carried_out;
-    loop_post(order->extension->home->worker->loop, &order->posted);
+    worker_run(order->extension->home->worker, on_order_carried_out, order);
 }
 
 void pod_spread_drain(struct pod *pod, uint64_t deadline_ms)
@@ -193,9 +188,9 @@ void pod_spread_drain(struct pod *pod, uint64_t deadline_ms)
         struct extension *extension = pod->spread->extensions[i];
         if (extension != NULL) {
             struct drain_order *order = NEW(struct drain_order);
-            *order = (struct drain_order){ { .run = drain_there }, extension, deadline_ms };
+            *order = (struct drain_order){ extension, deadline_ms };
             extension->drain_orders++;
-            loop_post(extension->worker->loop, &order->posted);
+            worker_run(extension->worker, drain_there, order);
         }
     }
 }

@@ -87,7 +87,7 @@ static void on_housekeeping(struct timer *timer)
     buffer_pool_release_unused(worker->buffers);
     /* Pods come when all workers have been started. */
     if (worker->load != NULL && !list_is_empty(&worker->pods)) {
-        worker_load_refresh(worker->load, loop_now_ns(worker->loop));
+        (void)worker_load_refresh(worker->load, loop_now_ns(worker->loop));
     }
     uint64_t live = worker->live_connections[0] + worker->live_connections[1];
     (void)memory_return_review(&worker->memory_return, worker->last_connection_id, live, loop_now_ns(worker->loop));

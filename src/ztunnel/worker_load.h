@@ -18,14 +18,14 @@ struct worker_load;
 struct worker_load *worker_load_new(const struct worker *workers, size_t worker_count);
 void worker_load_free(struct worker_load *load);
 
-/* Samples, if the last sample is old enough. A sample over too long a time tells nothing of now: everybody counts as idle then. */
-void worker_load_refresh(struct worker_load *load, uint64_t now_ns);
+/* The busy percents by worker, sampled again if the last sample is old enough; borrowed. A sample over too long a time tells nothing
+ * of now: everybody counts as idle then. */
+const unsigned *worker_load_refresh(struct worker_load *load, uint64_t now_ns);
 
 /* Who takes new work of worker `home`: WORKER_LOAD_NONE while home is busy for less than `saturated_percent`, or when nobody is less
- * busy by the margin. One that `helps` already comes before one that does not, so that a pod has tunnels on few workers. */
-size_t worker_load_relief(const struct worker_load *load, size_t home, unsigned saturated_percent, const bool *helps);
-
-/* For the test: what a sample found. */
-void worker_load_set(struct worker_load *load, size_t worker, unsigned busy_percent);
+ * busy by the margin. One that `helps` already (NULL: nobody does) comes before one that does not, so that a pod has tunnels on few
+ * workers. */
+size_t worker_load_relief(
+    const unsigned *busy_percent, size_t worker_count, size_t home, unsigned saturated_percent, const bool *helps);
 
 #endif
