@@ -482,6 +482,9 @@ static void free_all(struct application *application)
     for (size_t i = 0; i < application->worker_count; i++) {
         worker_stop(&application->workers[i]);
     }
+    for (size_t i = 0; i < application->worker_count; i++) {
+        worker_free(&application->workers[i]);
+    }
     if (application->live != NULL) {
         live_view_workers_gone(application->live);
     }

@@ -149,6 +149,10 @@ void worker_stop(struct worker *worker)
         loop_stop(worker->loop);
         pthread_join(worker->thread, NULL);
     }
+}
+
+void worker_free(struct worker *worker)
+{
     name_resolver_free(worker->names);
     certificate_cache_free(worker->certificates);
     broker_client_free(worker->broker);

@@ -77,8 +77,10 @@ _Static_assert(sizeof(struct worker) % MEMORY_LINE_BYTES == 0, "no line of memor
 
 /* Makes the worker and starts its thread ("ztunnel-N"). */
 struct result worker_start(struct worker *worker, unsigned index, const struct shared_state *shared);
-/* Stops the loop after its pods are gone, joins the thread, frees everything. Control thread. */
+/* Stops the loop after its pods are gone and joins the thread. Control thread. */
 void worker_stop(struct worker *worker);
+/* Frees everything. Only when all workers are stopped: another one may still be waking this one's loop. Control thread. */
+void worker_free(struct worker *worker);
 
 /* Runs a function on the worker's thread. Any thread. */
 void worker_run(struct worker *worker, void (*function)(struct worker *worker, void *context), void *context);
