@@ -27,10 +27,11 @@ def thin(points, maximum=POINTS_MAXIMUM):
 
 
 class Samples:
-    """Of each ztunnel, every few seconds."""
+    """Of each ztunnel, every few seconds; each also a line of the file "samples.csv", where the shape of a growth can be seen."""
 
     def __init__(self, mesh, warm_up_s=WARM_UP_S):
         self.mesh = mesh
+        self.file = mesh.file("samples.csv")
         self.warm_up_s = warm_up_s
         self.begin = time.monotonic()
         self.last = 0.0
@@ -42,8 +43,13 @@ class Samples:
             return
         self.last = now
         for name, program in self.mesh.ztunnels.items():
-            self.taken.setdefault((name, "KiB of memory"), []).append((now - self.begin, program.resident_kib()))
-            self.taken.setdefault((name, "descriptors"), []).append((now - self.begin, program.descriptors()))
+            self.keep(now - self.begin, name, "KiB of memory", program.resident_kib())
+            self.keep(now - self.begin, name, "descriptors", program.descriptors())
+
+    def keep(self, at_s, name, what, figure):
+        self.taken.setdefault((name, what), []).append((at_s, figure))
+        with open(self.file, "a") as file:
+            file.write(f"{at_s:.0f},{name},{what},{figure}\n")
 
     def check(self, say):
         for (name, what), points in self.taken.items():
